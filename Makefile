@@ -1,0 +1,60 @@
+# Two commands do everything: `make demo` and `make test`. `make check` changes nothing.
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow check fix lock bench docs stack-up stack-down clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PACKAGES := cli services runtime stores encoders imaging schemas
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## Make .venv with everything, pinned by hash; .venv/bin/sightline is then the command
+
+$(STAMP): requirements.lock pyproject.toml
+	@command -v uv >/dev/null || $(PYTHON) -m pip install --quiet uv
+	@test -x $(BIN)/python || uv venv --quiet --no-python-downloads --python 3.11 $(VENV)
+	uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+demo: install ## Index a few hundred sample images and search them
+	$(BIN)/sightline demo
+
+test: install ## Every test but the slow ones, on the real servers it can start
+	$(BIN)/python -m pytest
+
+test-slow: install ## The slow suites: kill -9 twenty times, outages of a minute, long property runs
+	$(BIN)/python -m pytest -m slow
+
+check: install ## Formatting, lint, types, floors and generated pages; changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m docs.generate --check
+
+fix: install ## Format, and mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: install ## Write the generated pages again: AsyncAPI, metrics
+	$(BIN)/python -m docs.generate
+
+bench: install ## Throughput of the embedded pipeline against the bare model
+	$(BIN)/python -m benchmarks.embed_throughput
+
+lock: ## Pin the requirements again
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--no-header --all-extras --group dev pyproject.toml -o requirements.lock
+
+stack-up: install ## Start Kafka and an S3 server whose notifications reach it; prints KEY=value lines
+	@$(BIN)/python -m deploy.stack up
+
+stack-down: ## Stop them
+	@$(BIN)/python -m deploy.stack down
+
+clean: ## Remove what was installed and cached in the checkout
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

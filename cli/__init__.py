@@ -1,0 +1,1 @@
+"""The command line and the composition: which stages, which transport, which stores."""

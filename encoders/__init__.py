@@ -1,0 +1,1 @@
+"""Models behind one protocol. torch and open_clip live here only."""

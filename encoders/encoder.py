@@ -1,0 +1,62 @@
+"""What every model must be able to do, in three steps so that they can overlap: prepare, forward, finish."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from schemas.events import EncoderIdentity
+
+Prepared = NDArray[np.uint8]
+"""One image ready for the forward pass, in the encoder's own fixed shape (for open_clip: height x width x 3)."""
+
+Vectors = NDArray[np.float32]
+"""Shape (n, dimension), rows of unit length."""
+
+
+class OutOfMemory(Exception):
+    """The batch did not fit on the device; the engine halves it and goes on."""
+
+
+class Encoder(Protocol):
+    """A model that gives images, and perhaps words, vectors in one space.
+
+    Methods are synchronous and may take long: call them from threads, through `encoders.engine`.
+    `prepare` is safe to call from several threads at once; `forward` and `encode_text` are called by
+    one thread at a time.
+    """
+
+    @property
+    def identity(self) -> EncoderIdentity:
+        """Name, fingerprint and dimension; known after `load`."""
+        ...
+
+    @property
+    def target_size(self) -> int | None:
+        """The pixels per side that the model looks at; larger images may be decoded at a reduced scale that keeps
+        at least twice this. None where the full image matters.
+        """
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where it runs: "cpu", "cuda:0", "mps"."""
+        ...
+
+    def load(self) -> None:
+        """Load weights and make one forward pass. Raises `ConfigurationError` naming what is missing and the remedy."""
+        ...
+
+    def prepare(self, image: Image.Image) -> Prepared:
+        """An upright RGB image to the model's input. CPU only."""
+        ...
+
+    def forward(self, batch: Sequence[Prepared]) -> Vectors:
+        """Unit vectors for prepared images, in order. Raises `OutOfMemory`."""
+        ...
+
+    def encode_text(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors for texts, in the same space, in order."""
+        ...

@@ -1,0 +1,203 @@
+"""Settings that compose: each service's settings contain these. Read from `SIGHTLINE_*`, `__` between levels.
+
+Nothing is read at import; the command line builds them once and hands them down. A value that cannot
+work stops the start with a sentence that says what to change.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas.errors import ConfigurationError
+
+
+class KafkaSettings(BaseModel):
+    """Where Kafka is and how to speak to it. Without bootstrap servers everything runs embedded."""
+
+    bootstrap_servers: str = ""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    sasl_username: str = ""
+    sasl_password: SecretStr = SecretStr("")
+    ssl_ca_file: Path | None = None
+    topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,60}$")
+    group_prefix: str = Field("sightline-", pattern=r"^[A-Za-z0-9._-]{0,60}$")
+    create_topics: bool = True
+    partitions: int = Field(12, ge=1, le=1024)
+    replication_factor: int = Field(1, ge=1, le=15)
+    batch_records: int = Field(64, ge=1, le=1000)
+    batch_wait_ms: int = Field(50, ge=1, le=10_000)
+    session_timeout_ms: int = Field(30_000, ge=6_000, le=300_000)
+    request_timeout_ms: int = Field(30_000, ge=1_000, le=300_000)
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        for one in filter(None, value.split(",")):
+            host, _, port = one.strip().rpartition(":")
+            if not host or not port.isdigit():
+                raise ValueError(f"{one.strip()!r} is no host:port; write for example 'kafka-1:9092,kafka-2:9092'")
+        return value
+
+
+class S3Settings(BaseModel):
+    """How to reach object storage. Credentials come from boto3's own chain (AWS_* variables, profiles, roles)."""
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    addressing_style: Literal["auto", "path", "virtual"] = "auto"
+    connect_timeout: float = Field(5.0, gt=0)
+    read_timeout: float = Field(30.0, gt=0)
+    max_connections: int = Field(64, ge=1, le=1024)
+
+
+class LimitSettings(BaseModel):
+    """What is too much. Sizes in bytes, pixels in number."""
+
+    object_bytes: int = Field(256 * 1024 * 1024, ge=1024)
+    pixels: int = Field(100_000_000, ge=1)
+    notification_bytes: int = Field(1024 * 1024, ge=1024)
+    notification_depth: int = Field(3, ge=1, le=10)
+
+
+class QdrantSettings(BaseModel):
+    """A Qdrant server. Without a URL the index is Qdrant Edge under the data folder."""
+
+    url: str = ""
+    api_key: SecretStr = SecretStr("")
+    grpc_port: int = Field(6334, ge=1, le=65535)
+    timeout: float = Field(30.0, gt=0)
+
+    @field_validator("url")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError(f"{value!r} is no URL; write for example 'http://qdrant:6333'")
+        return value
+
+
+class EncoderSettings(BaseModel):
+    """Which model, where, and how it batches. `max_wait_ms` is the longest that a lone image waits for company."""
+
+    model: str = "hashing"
+    device: str = "auto"
+    batch_size: int = Field(32, ge=1, le=4096)
+    max_wait_ms: float = Field(10.0, ge=0, le=10_000)
+    decode_threads: int = Field(0, ge=0, le=256, description="0: one for each processor")
+    consumers: int = Field(4, ge=1, le=64)
+    cache_entries: int = Field(10_000, ge=0)
+
+
+class DeadLetterSettings(BaseModel):
+    """When rejections look like an outage rather than bad data."""
+
+    share: float = Field(0.5, gt=0, le=1)
+    window: int = Field(500, ge=1)
+    least: int = Field(50, ge=1)
+
+
+class WebhookSettings(BaseModel):
+    """The receiver for stores that post their notifications."""
+
+    token: SecretStr = SecretStr("")
+
+
+class SqsSettings(BaseModel):
+    """The receiver for AWS: a queue that S3, SNS or EventBridge writes to."""
+
+    queue_url: str = ""
+    wait_seconds: int = Field(20, ge=0, le=20)
+
+
+class IngestSettings(BaseModel):
+    """What is taken in. Patterns are shell globs on the whole key (`*` crosses slashes), without regard to case."""
+
+    buckets: tuple[str, ...] = Field((), description="Only these buckets are read; empty: any")
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    webhook: WebhookSettings = WebhookSettings()
+    sqs: SqsSettings = SqsSettings()
+
+
+class ReconcileSettings(BaseModel):
+    """How far one reconcile may go without being told. Both bounds must be exceeded for it to refuse."""
+
+    interval: float | None = Field(None, gt=0, description="Seconds; none: 600 for a folder, 60 for a bucket")
+    max_gone_share: float = Field(0.10, ge=0, le=1)
+    max_gone: int = Field(100, ge=0)
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Environment: SIGHTLINE_KAFKA__BOOTSTRAP_SERVERS, SIGHTLINE_ENCODER__MODEL, ..."""
+
+    model_config = SettingsConfigDict(env_prefix="SIGHTLINE_", env_nested_delimiter="__", extra="ignore")
+
+    data_dir: Path = Path("~/.local/share/sightline")
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    drain_seconds: float = Field(30.0, gt=0)
+    kafka: KafkaSettings = KafkaSettings()
+    s3: S3Settings = S3Settings()
+    limits: LimitSettings = LimitSettings()
+    qdrant: QdrantSettings = QdrantSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    dead_letters: DeadLetterSettings = DeadLetterSettings()
+    ingest: IngestSettings = IngestSettings()
+    reconcile: ReconcileSettings = ReconcileSettings()
+
+    def masked(self) -> dict[str, Any]:
+        """The effective values with secrets masked, ready for JSON."""
+        return self.model_dump(mode="json")
+
+
+def load_settings(environment: dict[str, str], **overrides: Any) -> Settings:
+    """Settings from the environment, then `overrides` that are not None.
+
+    `PORT` and `LOG_LEVEL` are honoured where the longer names are absent. Raises `ConfigurationError`
+    with one sentence for each value that cannot work, and for each `SIGHTLINE_` name that is none.
+    """
+    chosen: dict[str, Any] = {}
+    if "PORT" in environment and "SIGHTLINE_PORT" not in environment:
+        chosen["port"] = environment["PORT"]
+    if "LOG_LEVEL" in environment and "SIGHTLINE_LOG_LEVEL" not in environment:
+        chosen["log_level"] = environment["LOG_LEVEL"].upper()
+    chosen |= {name: value for name, value in overrides.items() if value is not None}
+    unknown = sorted(set(_unknown_names(environment)))
+    if unknown:
+        raise ConfigurationError(
+            f"{', '.join(unknown)}: no such setting. `sightline config` lists the names that exist"
+        )
+    try:
+        settings = Settings(**chosen)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{_variable(e['loc'])}: {e['msg'].removeprefix('Value error, ')} (it is {str(e['input'])[:60]!r})"
+            for e in error.errors()
+        )
+        raise ConfigurationError(f"{problems}. Change it and start again; `sightline config` shows what is in force")
+    return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().absolute()})
+
+
+def setting_names(model: type[BaseModel] = Settings, prefix: str = "SIGHTLINE_") -> list[str]:
+    """The environment variable of every setting."""
+    names: list[str] = []
+    for name, field in model.model_fields.items():
+        variable = f"{prefix}{name.upper()}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names += setting_names(field.annotation, f"{variable}__")
+        else:
+            names.append(variable)
+    return names
+
+
+def _unknown_names(environment: dict[str, str]) -> list[str]:
+    known = set(setting_names())
+    return [name for name in environment if name.startswith("SIGHTLINE_") and name.upper() not in known]
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    names = [str(part).upper() for part in location if not isinstance(part, int)]
+    return "SIGHTLINE_" + "__".join(names)

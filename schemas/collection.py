@@ -1,0 +1,151 @@
+"""The collection in the index: its name, its metadata, its points' payload and the payload indexes."""
+
+import re
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import AwareDatetime, Field
+
+from schemas.dead_letter import RejectReason
+from schemas.events import (
+    BucketName,
+    EncoderIdentity,
+    ImageEmbedded,
+    ImageRejected,
+    Judgement,
+    ObjectKey,
+    Record,
+    SourceName,
+    Tag,
+    Version,
+)
+
+ALIAS = "images"
+"""Readers use the alias; writers use the collection's own name."""
+
+COLLECTION_SCHEMA = 1
+
+
+class Status(StrEnum):
+    """What a point stands for. Only `indexed` points have a vector; every search asks for them alone."""
+
+    INDEXED = "indexed"
+    GONE = "gone"
+    REJECTED = "rejected"
+
+
+class IndexKind(StrEnum):
+    """Kinds of payload index."""
+
+    KEYWORD = "keyword"
+    KEYWORD_PREFIX = "keyword_prefix"
+    INTEGER = "integer"
+    FLOAT = "float"
+    DATETIME = "datetime"
+
+
+PAYLOAD_INDEXES: dict[str, IndexKind] = {
+    "status": IndexKind.KEYWORD,
+    "version": IndexKind.INTEGER,
+    "source": IndexKind.KEYWORD,
+    "bucket": IndexKind.KEYWORD,
+    "key": IndexKind.KEYWORD_PREFIX,
+    "format": IndexKind.KEYWORD,
+    "camera": IndexKind.KEYWORD,
+    "reason": IndexKind.KEYWORD,
+    "sha256": IndexKind.KEYWORD,
+    "size": IndexKind.INTEGER,
+    "uploaded_at": IndexKind.DATETIME,
+    "taken_at": IndexKind.DATETIME,
+    "indexed_at": IndexKind.DATETIME,
+    "tags[].tag": IndexKind.KEYWORD,
+    "tags[].score": IndexKind.FLOAT,
+}
+"""Made with the collection, before any data: an unindexed filter over 100 k points took 250 ms."""
+
+
+class CollectionMetadata(Record):
+    """What the collection was made for. A writer whose encoder differs is refused."""
+
+    encoder: EncoderIdentity
+    collection_schema: int = COLLECTION_SCHEMA
+    created_at: AwareDatetime
+
+
+class PointPayload(Record):
+    """The payload of a point. Times are UTC; `size` is bytes, `width` and `height` are pixels."""
+
+    source: SourceName
+    bucket: BucketName
+    key: ObjectKey
+    status: Status
+    version: Version
+    model: str
+    fingerprint: str
+    indexed_at: AwareDatetime
+    etag: str | None = None
+    size: int | None = None
+    content_type: str | None = None
+    uploaded_at: AwareDatetime | None = None
+    width: int | None = None
+    height: int | None = None
+    format: str | None = None
+    taken_at: AwareDatetime | None = None
+    camera: str | None = None
+    sha256: str | None = None
+    tags: tuple[Tag, ...] = ()
+    reason: RejectReason | None = None
+    detail: str | None = None
+    release: str | None = Field(default=None, description="The release that rejected the bytes.")
+
+    def as_json(self) -> dict[str, Any]:
+        """The payload as JSON values, without what is not known."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+def collection_name(model: str) -> str:
+    """The collection's name for a model, which may contain slashes and dots."""
+    return "images__" + re.sub(r"[^a-zA-Z0-9_-]+", "_", model)
+
+
+def payload_of(judgement: Judgement, *, indexed_at: datetime) -> PointPayload:
+    """The payload of the point that a judgement becomes."""
+    fields: dict[str, Any] = {
+        "source": judgement.source,
+        "bucket": judgement.bucket,
+        "key": judgement.key,
+        "version": judgement.version,
+        "model": judgement.encoder.model,
+        "fingerprint": judgement.encoder.fingerprint,
+        "indexed_at": indexed_at.astimezone(UTC),
+    }
+    if isinstance(judgement, ImageEmbedded | ImageRejected):
+        fields |= {
+            "etag": judgement.object.etag,
+            "size": judgement.object.size,
+            "content_type": judgement.object.content_type,
+            "uploaded_at": judgement.object.modified_at,
+        }
+    if isinstance(judgement, ImageEmbedded):
+        taken_at = judgement.image.taken_at
+        return PointPayload(
+            **fields,
+            status=Status.INDEXED,
+            width=judgement.image.width,
+            height=judgement.image.height,
+            format=judgement.image.format,
+            taken_at=taken_at.replace(tzinfo=taken_at.tzinfo or UTC) if taken_at else None,
+            camera=judgement.image.camera,
+            sha256=judgement.sha256,
+            tags=judgement.tags,
+        )
+    if isinstance(judgement, ImageRejected):
+        return PointPayload(
+            **fields,
+            status=Status.REJECTED,
+            reason=judgement.reason,
+            detail=judgement.detail,
+            release=judgement.release,
+        )
+    return PointPayload(**fields, status=Status.GONE)

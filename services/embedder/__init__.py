@@ -1,0 +1,1 @@
+"""ImageEvent to ImageEmbedded, ImageGone or ImageRejected."""

@@ -1,0 +1,1 @@
+"""What was judged to points in the index."""

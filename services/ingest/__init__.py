@@ -1,0 +1,1 @@
+"""Notification, listing or file system event to ImageEvent."""

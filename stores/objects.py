@@ -1,0 +1,97 @@
+"""The bucket end: what any object store must be able to say about an object as it is now.
+
+A look takes bytes, ETag and Date from one answer. `Missing` needs proof: the store itself said that
+the key does not exist, under a bucket or root that does. Anything short of proof is
+`schemas.errors.DependencyUnavailable`.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Protocol, Self
+
+from schemas.events import ObjectFacts
+
+
+@dataclass(frozen=True)
+class Found:
+    """The object as it was at `date_ms` (Unix milliseconds, the store's own clock).
+
+    `data` is complete: its length was compared with what the store announced. `settled` is False
+    while the object may still be being written (a file younger than 2 s): bytes that cannot be
+    decoded are then no verdict, and the object is to be looked at again.
+    """
+
+    facts: ObjectFacts
+    date_ms: int
+    data: bytes
+    settled: bool = True
+
+
+@dataclass(frozen=True)
+class Oversized:
+    """The object exists but is larger than `limit` bytes; it was not read."""
+
+    facts: ObjectFacts
+    date_ms: int
+    limit: int
+
+
+@dataclass(frozen=True)
+class Missing:
+    """The store proved at `date_ms` that the object does not exist."""
+
+    date_ms: int
+
+
+Look = Found | Oversized | Missing
+
+
+@dataclass(frozen=True)
+class ListedObject:
+    """An object as a listing shows it. `modified_at` is aware; `size` is bytes."""
+
+    key: str
+    etag: str
+    size: int
+    modified_at: datetime
+
+
+class ObjectStore(Protocol):
+    """One bucket, or one folder that stands for one."""
+
+    @property
+    def source(self) -> str:
+        """The kind of store, part of every point id: "s3" or "folder"."""
+        ...
+
+    @property
+    def bucket(self) -> str:
+        """The bucket's name, or the folder's."""
+        ...
+
+    async def __aenter__(self) -> Self:
+        """Connect. Raises `ConfigurationError` when bucket or root do not exist, `DependencyUnavailable` when away."""
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Release connections and threads."""
+        ...
+
+    async def look(self, key: str) -> Look:
+        """The object as it is now. Raises `DependencyUnavailable`.
+
+        Never blocks the event loop, and may be called concurrently.
+        """
+        ...
+
+    def list(self, prefix: str = "") -> AsyncIterator[ListedObject]:
+        """Every object whose key starts with `prefix`, in the store's order.
+
+        Raises `DependencyUnavailable` when the listing cannot be completed: a listing that ends
+        without an error is complete. A store with empty or constant ETags raises `ConfigurationError`.
+        """
+        ...

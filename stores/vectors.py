@@ -1,0 +1,138 @@
+"""The index end: points with versions, conditional writes, and the few reads that Sightline needs.
+
+One `VectorIndex` is one collection. Implementations: Qdrant Edge in a process of its own, and a
+Qdrant server. One contract suite runs on both.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+from typing import Protocol, Self
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.collection import CollectionMetadata, PointPayload, Status
+from schemas.errors import ConfigurationError
+
+Vector = NDArray[np.float32]
+"""Shape (dimension,), unit length."""
+
+
+class ForeignCollection(ConfigurationError):
+    """The collection was made by another encoder; the message names both and says what to do."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point to write. `vector` is None for every status but `indexed`."""
+
+    id: UUID
+    payload: PointPayload
+    vector: Vector | None = None
+
+
+@dataclass(frozen=True)
+class StoredPoint:
+    """A point as it was read; `vector` only where it was asked for and exists."""
+
+    id: UUID
+    payload: PointPayload
+    vector: Vector | None = None
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A search result; `score` is the cosine similarity."""
+
+    id: UUID
+    score: float
+    payload: PointPayload
+
+
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """A conjunction of conditions; absent ones hold for every point.
+
+    Times are aware; `after` is inclusive, `before` exclusive.
+    """
+
+    status: Status | None = Status.INDEXED
+    source: str | None = None
+    bucket: str | None = None
+    prefix: str | None = None
+    taken_after: datetime | None = None
+    taken_before: datetime | None = None
+    uploaded_after: datetime | None = None
+    uploaded_before: datetime | None = None
+    without: tuple[UUID, ...] = field(default=())
+    """Points that are not wanted, such as the one that a search starts from."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of a scroll; `cursor` is None on the last one."""
+
+    points: Sequence[StoredPoint]
+    cursor: str | None
+
+
+class VectorIndex(Protocol):
+    """One collection. Every method may raise `DependencyUnavailable`, and may be called concurrently."""
+
+    async def __aenter__(self) -> Self:
+        """Open or connect. Raises `ConfigurationError` (a locked index, a server that is too old, a wrong key)."""
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Flush and close."""
+        ...
+
+    async def metadata(self) -> CollectionMetadata | None:
+        """What the collection was made for; None while there is none."""
+        ...
+
+    async def ensure(self, metadata: CollectionMetadata) -> CollectionMetadata:
+        """Make the collection with all payload indexes where it is missing; answer what is stored.
+
+        Idempotent and safe when two processes do it at once. Raises `ForeignCollection` when the stored
+        encoder's identity differs.
+        """
+        ...
+
+    async def write(self, points: Sequence[Point]) -> None:
+        """Write each point unless a higher version of it is stored; return when all is applied and durable.
+
+        Of several points with one id the highest version is kept (ties: the last).
+        """
+        ...
+
+    async def search(
+        self, vector: Vector, *, limit: int, threshold: float | None = None, where: Where = Where()
+    ) -> Sequence[Hit]:
+        """The nearest points by cosine, best first; `threshold` is the least score to answer."""
+        ...
+
+    async def get(self, ids: Sequence[UUID], *, with_vectors: bool = False) -> Sequence[StoredPoint]:
+        """The points that exist, of any status, in no order."""
+        ...
+
+    async def scroll(self, where: Where, *, limit: int, cursor: str | None = None, with_vectors: bool = False) -> Page:
+        """A page of all points that match, in the order of their ids. Raises `ValueError` for a cursor not its own."""
+        ...
+
+    async def count(self, where: Where) -> int:
+        """How many points match, exactly."""
+        ...
+
+    async def highest_version(self, source: str, bucket: str) -> int:
+        """The highest version stored for a bucket, of any status; 0 where there is none."""
+        ...
+
+    async def sweep_gone(self, *, before_version: int) -> None:
+        """Forget `gone` points with a lower version, by one filter evaluated where the points are."""
+        ...
