@@ -1,9 +1,24 @@
 """Dead letters: records that will never succeed, kept with the reason, the origin and the original bytes."""
 
+import base64
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
+
+
+def _standard_base64(value: bytes) -> str:
+    return base64.b64encode(value).decode("ascii")
+
+
+Base64 = Annotated[
+    bytes,
+    PlainSerializer(_standard_base64, return_type=str, when_used="json-unless-none"),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
+]
+"""Bytes that are standard base64 in JSON (RFC 4648, section 4). pydantic's own choice is the URL-safe alphabet,
+which `jq`'s @base64d refuses; both are read.
+"""
 
 
 class RejectReason(StrEnum):
@@ -33,20 +48,20 @@ class RejectReason(StrEnum):
 class Origin(BaseModel):
     """Where the original record stood. In embedded mode the topic is the queue's name and the partition its lane."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_bytes="base64", val_json_bytes="base64")
+    model_config = ConfigDict(frozen=True, extra="ignore", val_json_bytes="base64")
 
     topic: str
     partition: int
     offset: int
-    key: bytes | None = None
+    key: Base64 | None = None
     timestamp: AwareDatetime | None = None
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: tuple[tuple[str, Base64], ...] = ()
 
 
 class DeadLetter(BaseModel):
     """One rejected record. JSON, with the original bytes in base64, so that `kcat` and `jq` can read it."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_bytes="base64", val_json_bytes="base64")
+    model_config = ConfigDict(frozen=True, extra="ignore", val_json_bytes="base64")
 
     type: Literal["dead_letter"] = "dead_letter"
     stage: str
@@ -55,6 +70,6 @@ class DeadLetter(BaseModel):
     object: str | None = None
     """`source://bucket/key` where the record names an object."""
     origin: Origin
-    original: bytes
+    original: Base64
     release: str
     occurred_at: AwareDatetime
