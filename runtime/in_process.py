@@ -1,1 +1,181 @@
-"""Written next."""
+"""Bounded queues within one process: the transport of embedded mode.
+
+A topic has lanes as a Kafka topic has partitions: a record's key decides its lane, each lane is
+worked on by one consumer task at a time, so the records of one object stay in order and never
+overlap. What embedded mode does not have: durable offsets. A restart compares bucket and index instead.
+"""
+
+import asyncio
+import zlib
+from collections import deque
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from runtime.batch import Received
+from runtime.retry import BatchAbandoned
+from runtime.worker import Worker
+from schemas.codec import Message
+
+
+class _Lane:
+    """One bounded queue, and the batch that was taken from it and is not done yet."""
+
+    def __init__(self, capacity: int) -> None:
+        self._waiting: deque[Received] = deque()
+        self._in_hand: list[Received] = []
+        self._capacity = capacity
+        self._changed = asyncio.Condition()
+
+    async def put(self, record: Received) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self._waiting) < self._capacity)
+            self._waiting.append(record)
+            self._changed.notify_all()
+
+    async def take(self, most: int, stop: asyncio.Event, *, drain: bool) -> Sequence[Received]:
+        """Up to `most` records, at least one; none once `stop` is set (and, to drain, nothing waits)."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._in_hand or self._waiting or stop.is_set())
+            if stop.is_set() and not (drain and (self._in_hand or self._waiting)):
+                return ()
+            if not self._in_hand:
+                self._in_hand = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+                self._changed.notify_all()
+            return tuple(self._in_hand)
+
+    def done(self) -> int:
+        count = len(self._in_hand)
+        self._in_hand = []
+        return count
+
+    async def wake(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    @property
+    def oldest(self) -> Received | None:
+        return self._in_hand[0] if self._in_hand else self._waiting[0] if self._waiting else None
+
+
+class InProcessTopic:
+    """A named set of lanes. `capacity` bounds the waiting records of all lanes together; publishers wait for room."""
+
+    def __init__(self, name: str, *, lanes: int, capacity: int) -> None:
+        self.name = name
+        self.lanes = [_Lane(max(1, capacity // lanes)) for _ in range(lanes)]
+        self._offsets = [0] * lanes
+        self._unfinished = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def publisher(self) -> "InProcessPublisher":
+        """A publisher to this topic."""
+        return InProcessPublisher(self)
+
+    @property
+    def unfinished(self) -> int:
+        """Records that were published and are not done."""
+        return self._unfinished
+
+    @property
+    def oldest_timestamp(self) -> datetime | None:
+        """When the oldest unfinished record was published; None when there is none."""
+        stamps = [lane.oldest.timestamp for lane in self.lanes if lane.oldest and lane.oldest.timestamp]
+        return min(stamps, default=None)
+
+    async def idle(self) -> None:
+        """Return when every published record is done."""
+        await self._idle.wait()
+
+    async def put(self, message: Message) -> None:
+        """Append a record to the lane of its key; waits while the lane is full."""
+        lane = zlib.crc32(message.key or b"") % len(self.lanes)
+        offset = self._offsets[lane]
+        self._offsets[lane] += 1
+        self._unfinished += 1
+        self._idle.clear()
+        await self.lanes[lane].put(
+            Received(
+                topic=self.name,
+                partition=lane,
+                offset=offset,
+                key=message.key,
+                value=message.value,
+                headers=message.headers,
+                timestamp=datetime.now(UTC),
+            )
+        )
+
+    def finished(self, count: int) -> None:
+        """Count records as done."""
+        self._unfinished -= count
+        if self._unfinished == 0:
+            self._idle.set()
+
+
+class InProcessPublisher:
+    """Publishes to an in-process topic; a full lane makes it wait, which is all the back-pressure there is."""
+
+    def __init__(self, topic: InProcessTopic) -> None:
+        self._topic = topic
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Put each message into the lane of its key, in order."""
+        for message in messages:
+            await self._topic.put(message)
+
+
+class _LaneBatch:
+    """A batch from one lane. It is abandoned once the consumer is told to stop: a wait must not outlive the process."""
+
+    def __init__(self, topic: InProcessTopic, lane: _Lane, records: Sequence[Received], stop: asyncio.Event) -> None:
+        self.records = records
+        self._topic = topic
+        self._lane = lane
+        self._stop = stop
+
+    @property
+    def abandoned(self) -> bool:
+        return self._stop.is_set()
+
+    async def done(self) -> None:
+        self._topic.finished(self._lane.done())
+
+
+class InProcessConsumer:
+    """Runs a worker over every lane of a topic, one batch per lane at a time.
+
+    With `drain`, a stop lets it first finish all that waits; otherwise only the batches in hand.
+    """
+
+    def __init__(
+        self, topic: InProcessTopic, worker: Worker[Any], *, batch_records: int = 64, drain: bool = False
+    ) -> None:
+        self._topic = topic
+        self._worker = worker
+        self._batch_records = batch_records
+        self._drain = drain
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Consume until `stop` is set. Raises whatever the worker raises, after the other lanes were cancelled.
+
+        A batch that was not done is offered again, first, by the next `run`.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            waker = tasks.create_task(self._wake_lanes(stop))
+            lanes = [tasks.create_task(self._consume(lane, stop)) for lane in self._topic.lanes]
+            await asyncio.gather(*lanes)
+            waker.cancel()
+
+    async def _consume(self, lane: _Lane, stop: asyncio.Event) -> None:
+        while records := await lane.take(self._batch_records, stop, drain=self._drain):
+            try:
+                await self._worker.handle(_LaneBatch(self._topic, lane, records, stop))
+            except BatchAbandoned:
+                return
+
+    async def _wake_lanes(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        for lane in self._topic.lanes:
+            await lane.wake()

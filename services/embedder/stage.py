@@ -1,0 +1,150 @@
+"""The embedder: for every hint, look at the object as it is now, and say what it is.
+
+One look per object and batch, however many hints there are; `version = max(Date of the look,
+after + 1)` as docs/architecture.md explains. The event's claims are never consulted.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Protocol, Self, cast
+
+from encoders.engine import EncodedImage, EncoderEngine
+from imaging.decode import BadImage
+from runtime.release import RELEASE
+from runtime.stage import Done, Emit, Item, Outcome, Reject
+from schemas.dead_letter import RejectReason
+from schemas.errors import DependencyUnavailable
+from schemas.events import MAX_VERSION, ImageEmbedded, ImageEvent, ImageGone, ImageRejected, ObjectFacts
+from services.embedder.metrics import EmbedderMetrics
+from services.embedder.vector_cache import VectorCache
+from stores.objects import Found, Missing, ObjectStore, Oversized
+
+
+class StoreDirectory(Protocol):
+    """Finds the store that an event is about."""
+
+    async def store(self, source: str, bucket: str) -> ObjectStore | None:
+        """The store, or None when this embedder must not read it. May raise `DependencyUnavailable`."""
+        ...
+
+
+class EmbedderStage:
+    """`ImageEvent` to `ImageEmbedded`, `ImageGone` or `ImageRejected`.
+
+    `in_hand` bounds the objects whose bytes are in memory at once, over all consumers of the process.
+    The engine is entered by whoever owns it, since search shares it.
+    """
+
+    name = "embedder"
+
+    def __init__(
+        self,
+        stores: StoreDirectory,
+        engine: EncoderEngine,
+        *,
+        metrics: EmbedderMetrics,
+        cache_entries: int = 10_000,
+        in_hand: int = 64,
+    ) -> None:
+        self._stores = stores
+        self._engine = engine
+        self._metrics = metrics
+        self._cache = VectorCache(cache_entries)
+        self._in_hand = asyncio.Semaphore(in_hand)
+
+    async def __aenter__(self) -> Self:
+        """Nothing to load: the engine is entered by its owner."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to release."""
+
+    async def process(self, items: Sequence[Item[ImageEvent]]) -> Mapping[str, Outcome]:
+        """Look once at each object that the batch names. Raises `DependencyUnavailable` for the whole batch."""
+        hints: dict[str, list[Item[ImageEvent]]] = {}
+        for item in items:
+            hints.setdefault(f"{item.event.source}://{item.event.partition_key}", []).append(item)
+        answers = await asyncio.gather(
+            *(self._judge([item.event for item in same]) for same in hints.values()), return_exceptions=True
+        )
+        # A bug outranks an outage: retrying would hide it.
+        failures = [answer for answer in answers if isinstance(answer, BaseException)]
+        failures.sort(key=lambda failure: isinstance(failure, DependencyUnavailable))
+        if failures:
+            raise failures[0]
+        outcomes: dict[str, Outcome] = {}
+        for same, answer in zip(hints.values(), answers, strict=True):
+            # The last hint carries the outcome; the earlier ones are answered by the same look.
+            outcomes |= {item.id: Done() for item in same[:-1]}
+            outcomes[same[-1].id] = cast("Outcome", answer)
+        return outcomes
+
+    async def _judge(self, hints: Sequence[ImageEvent]) -> Outcome:
+        event = hints[-1]
+        store = await self._stores.store(event.source, event.bucket)
+        if store is None:
+            return Reject(
+                RejectReason.BUCKET_NOT_ALLOWED,
+                f"{event.source}://{event.bucket} is not among the buckets that this embedder may read; "
+                "add it to SIGHTLINE_INGEST__BUCKETS or start with that source",
+            )
+        async with self._in_hand:
+            with self._metrics.look_seconds.labels(event.source).time():
+                look = await store.look(event.key)
+            about: dict[str, Any] = {
+                "source": event.source,
+                "bucket": event.bucket,
+                "key": event.key,
+                "encoder": self._engine.encoder.identity,
+                "version": min(MAX_VERSION, max(look.date_ms, max(hint.after for hint in hints) + 1)),
+                "event_time": event.event_time,
+                "received_at": event.received_at,
+            }
+            if isinstance(look, Missing):
+                self._metrics.looks.labels("missing").inc()
+                return Emit((ImageGone(**about),))
+            if isinstance(look, Oversized):
+                detail = (
+                    f"{event.partition_key} has {look.facts.size} bytes, more than the {look.limit} that "
+                    "SIGHTLINE_LIMITS__OBJECT_BYTES allows"
+                )
+                return self._rejected(about, look.facts, RejectReason.TOO_LARGE, detail)
+            self._metrics.bytes.labels(event.source).inc(len(look.data))
+            return await self._embed(about, look)
+
+    async def _embed(self, about: dict[str, Any], look: Found) -> Outcome:
+        sha256 = await asyncio.to_thread(lambda: hashlib.sha256(look.data).hexdigest())
+        encoded = self._cache.get(sha256)
+        if encoded is not None:
+            self._metrics.reused.inc()
+        else:
+            try:
+                encoded = await self._engine.embed_image(look.data)
+            except BadImage as error:
+                if not look.settled:
+                    # Perhaps half-written: no verdict. Whoever hinted at so young a file hints again.
+                    self._metrics.looks.labels("unsettled").inc()
+                    return Done()
+                detail = f"{about['bucket']}/{about['key']}: {error.detail}"
+                return self._rejected(about, look.facts, error.reason, detail)
+            self._cache.put(sha256, encoded)
+        self._metrics.looks.labels("image").inc()
+        return Emit((self._embedded(about, look.facts, sha256, encoded),))
+
+    def _embedded(self, about: dict[str, Any], facts: ObjectFacts, sha256: str, encoded: EncodedImage) -> ImageEmbedded:
+        return ImageEmbedded(
+            **about,
+            object=facts,
+            image=encoded.image,
+            sha256=sha256,
+            vector=encoded.vector.astype("<f4", copy=False).tobytes(),
+        )
+
+    def _rejected(self, about: dict[str, Any], facts: ObjectFacts, reason: RejectReason, detail: str) -> Outcome:
+        self._metrics.looks.labels("rejected").inc()
+        event = ImageRejected(**about, object=facts, reason=reason, detail=detail[:500], release=RELEASE)
+        return Reject(reason, detail, (event,))

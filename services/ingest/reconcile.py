@@ -1,0 +1,297 @@
+"""Bucket against index: what is missing, stale or orphaned becomes hints through the same pipeline.
+
+Reconcile never writes or deletes by itself: each difference is an `ImageEvent` whose look decides.
+It is also backfill, the restart of embedded mode, and the cure for lost events. It needs no
+checkpoint of its own: what an interrupted run has brought into the index, the next one finds there.
+
+Memory: 8 bytes for each listed object, plus the orphans. Two different ids share their first 64
+bits with probability n/2^64; an orphan so hidden is found once the colliding object goes.
+"""
+
+import time
+from array import array
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+
+from runtime.batch import Publisher
+from runtime.metrics import Metric, MetricKind
+from runtime.release import RELEASE
+from schemas.codec import encode
+from schemas.collection import Status
+from schemas.errors import SightlineError
+from schemas.events import EncoderIdentity, EventOrigin, ImageEvent, point_id
+from stores.objects import ListedObject, ObjectStore
+from stores.vectors import Page, StoredPoint, Where
+
+PAGE = 500
+
+DRIFT = Metric(
+    name="sightline_reconcile_drift_objects",
+    kind=MetricKind.GAUGE,
+    labels=("bucket", "drift"),
+    sentence="Objects that the last reconcile found missing, stale or orphaned; lasting drift means lost events.",
+)
+LISTED = Metric(
+    name="sightline_reconcile_listed_objects",
+    kind=MetricKind.GAUGE,
+    labels=("bucket",),
+    sentence="Objects that the last reconcile listed and that the patterns want.",
+)
+LAST_RECONCILE = Metric(
+    name="sightline_reconcile_last_success_timestamp_seconds",
+    kind=MetricKind.GAUGE,
+    labels=("bucket",),
+    sentence="Unix time at which a reconcile last went through the whole bucket.",
+)
+
+
+class DriftKind(StrEnum):
+    """How an object and its point may disagree."""
+
+    MISSING = "missing"
+    STALE = "stale"
+    ORPHANED = "orphaned"
+
+
+class GuardRefused(SightlineError):
+    """Turning so many points to gone needs someone's word."""
+
+
+class IndexReader(Protocol):
+    """The reads that reconcile needs; every `VectorIndex` has them."""
+
+    async def get(self, ids: Sequence[UUID], *, with_vectors: bool = False) -> Sequence[StoredPoint]:
+        """The points that exist, of any status."""
+        ...
+
+    async def scroll(self, where: Where, *, limit: int, cursor: str | None = None, with_vectors: bool = False) -> Page:
+        """A page of the points that match."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """Refuses when more than `share` of the indexed points and more than `count` of them would be turned to gone."""
+
+    share: float = 0.10
+    count: int = 100
+    only_empty: bool = False
+    """Refuse only a listing that is empty while the index is not, as `sightline up` does."""
+
+    def check(self, *, bucket: str, orphaned: int, indexed: int, listed: int) -> None:
+        """Raise `GuardRefused` when too much would go."""
+        if self.only_empty:
+            if listed == 0 and indexed > 0:
+                raise GuardRefused(
+                    f"{bucket}: the listing is empty, the index holds {indexed} images. Is this the right bucket or "
+                    "folder, and is it mounted? If everything was deleted on purpose, run `sightline reconcile "
+                    "SOURCE --allow-mass-delete`"
+                )
+            return
+        if orphaned > self.count and orphaned > self.share * indexed:
+            raise GuardRefused(
+                f"{bucket}: {orphaned} of {indexed} indexed objects are no longer in the bucket, more than "
+                f"{self.share:.0%} and more than {self.count}. Is this the right bucket? If they were deleted on "
+                "purpose, say --allow-mass-delete, or raise SIGHTLINE_RECONCILE__MAX_GONE; no orphan was touched"
+            )
+
+
+@dataclass
+class Report:
+    """What one pass found. `examples` holds a few keys of each kind, for a person to look at."""
+
+    bucket: str
+    listed: int = 0
+    unwanted: int = 0
+    unchanged: int = 0
+    missing: int = 0
+    stale: int = 0
+    orphaned: int = 0
+    retried: int = 0
+    refused: str | None = None
+    seconds: float = 0.0
+    examples: dict[DriftKind, list[str]] = field(default_factory=lambda: {kind: [] for kind in DriftKind})
+
+    @property
+    def drift(self) -> int:
+        """Objects whose point disagrees with the bucket."""
+        return self.missing + self.stale + self.orphaned
+
+    def count(self, kind: DriftKind, key: str) -> None:
+        """Count one object that drifted."""
+        setattr(self, kind.value, getattr(self, kind.value) + 1)
+        if len(self.examples[kind]) < 5:
+            self.examples[kind].append(key)
+
+
+class ReconcileMetrics:
+    """The drift metrics in one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._drift = DRIFT.gauge(registry)
+        self._listed = LISTED.gauge(registry)
+        self._last = LAST_RECONCILE.gauge(registry)
+
+    def record(self, report: Report) -> None:
+        """Show what a finished pass found."""
+        for kind in DriftKind:
+            self._drift.labels(report.bucket, kind.value).set(getattr(report, kind.value))
+        self._listed.labels(report.bucket).set(report.listed)
+        self._last.labels(report.bucket).set(time.time())
+
+
+Progress = Callable[[Report], None]
+
+
+class Reconciler:
+    """Compares one bucket, or one prefix of it, with the index."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        index: IndexReader,
+        publisher: Publisher | None,
+        *,
+        encoder: EncoderIdentity,
+        wants: Callable[[str], bool],
+        guard: Guard,
+        prefix: str = "",
+        retry_rejected: bool = False,
+        metrics: ReconcileMetrics | None = None,
+        young: Callable[[Sequence[str]], Awaitable[None]] | None = None,
+        progress: Progress = lambda report: None,
+    ) -> None:
+        self._store = store
+        self._index = index
+        self._publisher = publisher
+        self._encoder = encoder
+        self._wants = wants
+        self._guard = guard
+        self._prefix = prefix
+        self._retry_rejected = retry_rejected
+        self._metrics = metrics
+        self._young = young
+        self._progress = progress
+
+    async def run(self) -> Report:
+        """One pass. With a publisher every difference is sent; without one (a dry run) it is only counted.
+
+        Raises `DependencyUnavailable` when bucket or index cannot be read to the end; what was sent
+        until then does no harm. Orphans are looked for last, over a listing that was completed; when the
+        guard refuses them, `Report.refused` says why and none is sent.
+        """
+        started = time.perf_counter()
+        report = Report(self._store.bucket)
+        listed = array("Q")
+        async for page in _pages(self._store.list(self._prefix), PAGE):
+            listed.extend(_short(self._id(entry.key)) for entry in page)
+            wanted = [entry for entry in page if self._wants(entry.key)]
+            report.listed += len(wanted)
+            report.unwanted += len(page) - len(wanted)
+            await self._send(await self._compare(wanted, report))
+            self._progress(report)
+        known = np.sort(np.frombuffer(listed, dtype=np.uint64)) if listed else np.empty(0, dtype=np.uint64)
+        orphans, indexed = await self._orphans(known, report)
+        try:
+            self._guard.check(bucket=report.bucket, orphaned=len(orphans), indexed=indexed, listed=len(listed))
+            await self._send([self._event(point.payload.key, after=point.payload.version) for point in orphans])
+        except GuardRefused as error:
+            report.refused = str(error)
+        report.seconds = time.perf_counter() - started
+        if self._metrics is not None:
+            self._metrics.record(report)
+        self._progress(report)
+        return report
+
+    async def _compare(self, entries: Sequence[ListedObject], report: Report) -> list[ImageEvent]:
+        ids = {self._id(entry.key): entry for entry in entries}
+        stored = {point.id: point for point in await self._index.get(list(ids))} if ids else {}
+        events: list[ImageEvent] = []
+        for one, entry in ids.items():
+            point = stored.get(one)
+            if point is None or point.payload.status is Status.GONE:
+                report.count(DriftKind.MISSING, entry.key)
+            elif self._stale(point, entry):
+                report.count(DriftKind.STALE, entry.key)
+            elif point.payload.status is Status.REJECTED and self._retry_rejected:
+                report.retried += 1
+            else:
+                report.unchanged += 1
+                continue
+            events.append(self._event(entry.key, after=point.payload.version if point else 0))
+        return events
+
+    def _stale(self, point: StoredPoint, entry: ListedObject) -> bool:
+        payload = point.payload
+        if payload.etag != entry.etag or payload.size != entry.size:
+            return True
+        if payload.fingerprint != self._encoder.fingerprint:
+            return True
+        # A later release may be able to read what an earlier one rejected.
+        return payload.status is Status.REJECTED and payload.release != RELEASE
+
+    async def _orphans(self, known: NDArray[np.uint64], report: Report) -> tuple[list[StoredPoint], int]:
+        orphans: list[StoredPoint] = []
+        indexed = 0
+        for status in (Status.INDEXED, Status.REJECTED):
+            where = Where(
+                status=status, source=self._store.source, bucket=self._store.bucket, prefix=self._prefix or None
+            )
+            cursor: str | None = None
+            while True:
+                page = await self._index.scroll(where, limit=PAGE, cursor=cursor)
+                shorts = np.array([_short(point.id) for point in page.points], dtype=np.uint64)
+                places = np.searchsorted(known, shorts)
+                indexed += len(page.points)
+                for point, short, place in zip(page.points, shorts, places, strict=True):
+                    if place == len(known) or known[place] != short:
+                        orphans.append(point)
+                        report.count(DriftKind.ORPHANED, point.payload.key)
+                cursor = page.cursor
+                if cursor is None:
+                    break
+        return orphans, indexed
+
+    async def _send(self, events: Sequence[ImageEvent]) -> None:
+        if self._publisher is None or not events:
+            return
+        await self._publisher.publish([encode(event) for event in events])
+        if self._young is not None:
+            await self._young([event.key for event in events])
+
+    def _event(self, key: str, *, after: int) -> ImageEvent:
+        now = datetime.now(UTC)
+        return ImageEvent(
+            source=self._store.source,
+            bucket=self._store.bucket,
+            key=key,
+            origin=EventOrigin.RECONCILE,
+            after=after,
+            received_at=now,
+        )
+
+    def _id(self, key: str) -> UUID:
+        return point_id(self._store.source, self._store.bucket, key)
+
+
+def _short(one: UUID) -> int:
+    return one.int >> 64
+
+
+async def _pages(entries: AsyncIterator[ListedObject], size: int) -> AsyncIterator[Sequence[ListedObject]]:
+    page: list[ListedObject] = []
+    async for entry in entries:
+        page.append(entry)
+        if len(page) == size:
+            yield page
+            page = []
+    if page:
+        yield page
