@@ -12,7 +12,7 @@ Headers = tuple[tuple[str, bytes], ...]
 SCHEMA = "sightline-schema"
 TRACEPARENT = "traceparent"
 
-_TRACEPARENT_FORM = re.compile(rb"^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$")
+_TRACEPARENT_FORM = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def header(headers: Headers, name: str) -> bytes | None:
@@ -31,7 +31,7 @@ def new_traceparent() -> bytes:
 def child_traceparent(headers: Headers) -> bytes:
     """The trace context for what follows from a record: its trace id, a new span id; a new trace where it has none."""
     parent = header(headers, TRACEPARENT)
-    if parent is None or not _TRACEPARENT_FORM.match(parent):
+    if parent is None or not _TRACEPARENT_FORM.fullmatch(parent):
         return new_traceparent()
     version, trace_id, _, flags = parent.decode("ascii").split("-")
     return f"{version}-{trace_id}-{secrets.token_hex(8)}-{flags}".encode()
