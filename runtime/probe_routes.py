@@ -1,0 +1,50 @@
+"""What an operator asks of any process over HTTP: `/livez`, `/readyz`, `/metrics`."""
+
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from runtime.probes import Probes, Report
+from runtime.release import RELEASE
+
+_NO_STORE = {"Cache-Control": "no-store"}
+_UNAVAILABLE: dict[int | str, dict[str, Any]] = {503: {"description": "No; the answer's `problems` say why."}}
+
+
+def probe_router(probes: Probes, registry: CollectorRegistry) -> APIRouter:
+    """The three routes, to be included in an app that has others."""
+    router = APIRouter(tags=["operation"])
+
+    @router.get("/livez", summary="Is the process alive?", responses=_UNAVAILABLE)
+    async def livez() -> JSONResponse:
+        """503 when the event loop hangs or a stage makes no progress: restart the process.
+        Waiting for a dependency that is away counts as alive.
+        """
+        return _answer(probes.liveness())
+
+    @router.get("/readyz", summary="Is the process ready for work?", responses=_UNAVAILABLE)
+    async def readyz() -> JSONResponse:
+        """503 while a component is not ready; the answer names it and says why."""
+        return _answer(probes.readiness())
+
+    @router.get("/metrics", summary="Metrics in the format of Prometheus or OpenMetrics", response_class=Response)
+    async def metrics(request: Request) -> Response:
+        """The metrics of this process, in the format that `Accept` asks for."""
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(registry), headers=_NO_STORE | {"Content-Type": content_type})
+
+    return router
+
+
+def probe_app(probes: Probes, registry: CollectorRegistry) -> FastAPI:
+    """An app with nothing but the three routes, for a process without an API of its own."""
+    app = FastAPI(title="Sightline", version=RELEASE, docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(probe_router(probes, registry))
+    return app
+
+
+def _answer(report: Report) -> JSONResponse:
+    return JSONResponse(dict(report.body), status_code=200 if report.ok else 503, headers=_NO_STORE)
