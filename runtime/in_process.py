@@ -12,10 +12,26 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
 from runtime.batch import Received
+from runtime.metrics import Metric, MetricKind
 from runtime.retry import BatchAbandoned
 from runtime.worker import Worker
 from schemas.codec import Message
+
+QUEUE_RECORDS = Metric(
+    name="sightline_queue_records",
+    kind=MetricKind.GAUGE,
+    labels=("topic", "partition"),
+    sentence="Records of an in-process queue that are not done yet, by lane; embedded mode's lag.",
+)
+QUEUE_SECONDS = Metric(
+    name="sightline_queue_seconds",
+    kind=MetricKind.GAUGE,
+    labels=("topic", "partition"),
+    sentence="Age of the oldest record of an in-process queue that is not done yet, by lane.",
+)
 
 
 class _Lane:
@@ -53,9 +69,14 @@ class _Lane:
         async with self._changed:
             self._changed.notify_all()
 
-    @property
-    def oldest(self) -> Received | None:
-        return self._in_hand[0] if self._in_hand else self._waiting[0] if self._waiting else None
+    def length(self) -> int:
+        return len(self._in_hand) + len(self._waiting)
+
+    def age(self) -> float:
+        oldest = self._in_hand[0] if self._in_hand else self._waiting[0] if self._waiting else None
+        if oldest is None or oldest.timestamp is None:
+            return 0.0
+        return max(0.0, (datetime.now(UTC) - oldest.timestamp).total_seconds())
 
 
 class InProcessTopic:
@@ -79,10 +100,9 @@ class InProcessTopic:
         return self._unfinished
 
     @property
-    def oldest_timestamp(self) -> datetime | None:
-        """When the oldest unfinished record was published; None when there is none."""
-        stamps = [lane.oldest.timestamp for lane in self.lanes if lane.oldest and lane.oldest.timestamp]
-        return min(stamps, default=None)
+    def published(self) -> int:
+        """Records that were published since the topic was made."""
+        return sum(self._offsets)
 
     async def idle(self) -> None:
         """Return when every published record is done."""
@@ -179,3 +199,17 @@ class InProcessConsumer:
         await stop.wait()
         for lane in self._topic.lanes:
             await lane.wake()
+
+
+class QueueMetrics:
+    """Shows the lag of in-process topics in a registry, computed when it is asked for."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._records = QUEUE_RECORDS.gauge(registry)
+        self._seconds = QUEUE_SECONDS.gauge(registry)
+
+    def watch(self, topic: InProcessTopic) -> None:
+        """Show every lane of a topic."""
+        for number, lane in enumerate(topic.lanes):
+            self._records.labels(topic.name, number).set_function(lane.length)
+            self._seconds.labels(topic.name, number).set_function(lane.age)

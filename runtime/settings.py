@@ -4,13 +4,28 @@ Nothing is read at import; the command line builds them once and hands them down
 work stops the start with a sentence that says what to change.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from schemas.errors import ConfigurationError
+
+
+def _split(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+"""Several words in one variable, with commas between them."""
 
 
 class KafkaSettings(BaseModel):
@@ -30,6 +45,7 @@ class KafkaSettings(BaseModel):
     batch_records: int = Field(64, ge=1, le=1000)
     batch_wait_ms: int = Field(50, ge=1, le=10_000)
     session_timeout_ms: int = Field(30_000, ge=6_000, le=300_000)
+    rebalance_timeout_ms: int = Field(120_000, ge=5_000, le=1_800_000)
     request_timeout_ms: int = Field(30_000, ge=1_000, le=300_000)
 
     @field_validator("bootstrap_servers")
@@ -114,9 +130,9 @@ class SqsSettings(BaseModel):
 class IngestSettings(BaseModel):
     """What is taken in. Patterns are shell globs on the whole key (`*` crosses slashes), without regard to case."""
 
-    buckets: tuple[str, ...] = Field((), description="Only these buckets are read; empty: any")
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
+    buckets: Words = Field((), description="Only these buckets are read; empty: any")
+    include: Words = ()
+    exclude: Words = ()
     webhook: WebhookSettings = WebhookSettings()
     sqs: SqsSettings = SqsSettings()
 
@@ -136,7 +152,9 @@ class Settings(BaseSettings):
 
     data_dir: Path = Path("~/.local/share/sightline")
     host: str = "127.0.0.1"
-    port: int = Field(8080, ge=0, le=65535)
+    port: int | None = Field(
+        None, ge=0, le=65535, description="None: 8080 for search and up, 8081 ingest, 8082 embedder, 8083 indexer"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     drain_seconds: float = Field(30.0, gt=0)
     kafka: KafkaSettings = KafkaSettings()
@@ -148,12 +166,35 @@ class Settings(BaseSettings):
     ingest: IngestSettings = IngestSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is given: `load_settings` reads the environment that its caller hands down."""
+        return (init_settings,)
+
     def masked(self) -> dict[str, Any]:
         """The effective values with secrets masked, ready for JSON."""
         return self.model_dump(mode="json")
 
 
-def load_settings(environment: dict[str, str], **overrides: Any) -> Settings:
+class _Environment(EnvSettingsSource):
+    """Variables from a mapping instead of the process's own environment."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        super().__init__(Settings)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {name.lower(): value for name, value in self._environment.items()}
+
+
+def load_settings(environment: Mapping[str, str], **overrides: Any) -> Settings:
     """Settings from the environment, then `overrides` that are not None.
 
     `PORT` and `LOG_LEVEL` are honoured where the longer names are absent. Raises `ConfigurationError`
@@ -171,13 +212,15 @@ def load_settings(environment: dict[str, str], **overrides: Any) -> Settings:
             f"{', '.join(unknown)}: no such setting. `sightline config` lists the names that exist"
         )
     try:
-        settings = Settings(**chosen)
+        settings = Settings(**(_Environment(environment)() | chosen))
     except ValidationError as error:
         problems = "; ".join(
             f"{_variable(e['loc'])}: {e['msg'].removeprefix('Value error, ')} (it is {str(e['input'])[:60]!r})"
             for e in error.errors()
         )
-        raise ConfigurationError(f"{problems}. Change it and start again; `sightline config` shows what is in force")
+        raise ConfigurationError(
+            f"{problems}. Change it and start again; `sightline config` shows what is in force"
+        ) from None
     return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().absolute()})
 
 
@@ -193,7 +236,7 @@ def setting_names(model: type[BaseModel] = Settings, prefix: str = "SIGHTLINE_")
     return names
 
 
-def _unknown_names(environment: dict[str, str]) -> list[str]:
+def _unknown_names(environment: Mapping[str, str]) -> list[str]:
     known = set(setting_names())
     return [name for name in environment if name.startswith("SIGHTLINE_") and name.upper() not in known]
 

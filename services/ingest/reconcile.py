@@ -10,7 +10,7 @@ bits with probability n/2^64; an orphan so hidden is found once the colliding ob
 
 import time
 from array import array
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -166,7 +166,7 @@ class Reconciler:
         prefix: str = "",
         retry_rejected: bool = False,
         metrics: ReconcileMetrics | None = None,
-        young: Callable[[Sequence[str]], Awaitable[None]] | None = None,
+        hint_again: Callable[[Sequence[str]], None] | None = None,
         progress: Progress = lambda report: None,
     ) -> None:
         self._store = store
@@ -178,7 +178,7 @@ class Reconciler:
         self._prefix = prefix
         self._retry_rejected = retry_rejected
         self._metrics = metrics
-        self._young = young
+        self._hint_again = hint_again
         self._progress = progress
 
     async def run(self) -> Report:
@@ -264,8 +264,8 @@ class Reconciler:
         if self._publisher is None or not events:
             return
         await self._publisher.publish([encode(event) for event in events])
-        if self._young is not None:
-            await self._young([event.key for event in events])
+        if self._hint_again is not None:
+            self._hint_again([event.key for event in events])
 
     def _event(self, key: str, *, after: int) -> ImageEvent:
         now = datetime.now(UTC)

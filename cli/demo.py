@@ -1,0 +1,153 @@
+"""`sightline demo`: the main job on sample images, on embedded defaults, with nothing to set up."""
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from cli.embedded import EmbeddedPipeline, embedded_pipeline
+from cli.parts import Parts
+from cli.search import answer_of, show_results
+from cli.serving import index_status, search_app
+from imaging.samples import draw_broken, draw_samples
+from runtime import log
+from runtime.lifecycle import ExitCode, run_components
+from runtime.probes import Probes
+from runtime.settings import Settings, load_settings
+from schemas.collection import Status
+from schemas.events import point_id
+from stores.vectors import Where
+
+ADDED = 40
+"""Images that are added one by one while the pipeline runs, to measure upload-to-searchable."""
+
+
+async def demo(images: int, *, keep: bool) -> ExitCode:
+    """Run the demo in a folder of its own, and remove it at the end unless it is to be kept."""
+    place = Path(tempfile.mkdtemp(prefix="sightline-demo-"))
+    settings = load_settings({}, data_dir=place / "data")
+    log.configure("ERROR")
+    try:
+        return await _demo(settings, place / "photos", images, Console(highlight=False))
+    finally:
+        if keep:
+            print(f"kept {place}; try: sightline search --data-dir {place / 'data'} --like {'KEY'}")
+        else:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+async def _demo(settings: Settings, photos: Path, images: int, console: Console) -> ExitCode:
+    console.rule("Sightline demo")
+    started = time.perf_counter()
+    samples = await asyncio.to_thread(draw_samples, photos, images, seed=7)
+    broken = await asyncio.to_thread(draw_broken, photos)
+    console.print(f"drew {len(samples)} images and {len(broken)} broken files in {time.perf_counter() - started:.1f} s")
+    late = await asyncio.to_thread(draw_samples, photos.with_name("late"), ADDED, seed=8)
+    parts = Parts.make(settings, budget_stops=False)
+    async with embedded_pipeline(parts, str(photos)) as pipeline, _running(pipeline):
+        seconds = await _index_all(pipeline, len(samples) + len(broken), console)
+        console.print(f"indexed {len(samples)} images in {seconds:.1f} s: {len(samples) / seconds:.0f} images/s")
+        waits = [await _add(pipeline, photos, path) for path in late]
+        await _overwrite(pipeline, photos, samples[0], samples[1], console)
+        await _delete(pipeline, photos, samples[2], console)
+        await _show_searches(parts, pipeline, photos, samples, console)
+        await _show_rejected(pipeline, console)
+        p50, p99 = np.percentile(np.array(waits) * 1000, [50, 99])
+        console.print(f"upload to searchable, {ADDED} images one by one: p50 {p50:.0f} ms, p99 {p99:.0f} ms")
+        expected = len(samples) + ADDED - 1
+        counts = await pipeline.counts()
+    right = counts["indexed"] == expected and counts["rejected"] == len(broken)
+    console.print(
+        f"index: {counts['indexed']} indexed, {counts['rejected']} rejected, {counts['gone']} gone; "
+        + ("exactly what the folder holds" if right else f"[red]expected {expected} and {len(broken)}[/red]")
+    )
+    return ExitCode.CLEAN if right else ExitCode.FAILED
+
+
+@asynccontextmanager
+async def _running(pipeline: EmbeddedPipeline) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    groups = [pipeline.feed_components(None), *pipeline.stage_components()]
+    work = asyncio.create_task(run_components(groups, stop=stop, drain_seconds=10, log=pipeline.parts.log))
+    try:
+        yield
+    finally:
+        stop.set()
+        await work
+
+
+async def _index_all(pipeline: EmbeddedPipeline, files: int, console: Console) -> float:
+    columns = (TextColumn("[bold]indexing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    started = time.perf_counter()
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("indexing", total=files)
+        while True:
+            counts = await pipeline.counts()
+            done = counts["indexed"] + counts["rejected"]
+            bar.update(task, completed=done)
+            if done >= files:
+                break
+            await asyncio.sleep(0.05)
+    return time.perf_counter() - started
+
+
+async def _add(pipeline: EmbeddedPipeline, photos: Path, path: Path) -> float:
+    target = photos / f"late-{path.name}"
+    await asyncio.to_thread(shutil.copyfile, path, target)
+    closed = time.perf_counter()
+    one = point_id("folder", pipeline.source.store.bucket, target.name)
+    while not [p for p in await pipeline.index.get([one]) if p.payload.status is Status.INDEXED]:
+        await asyncio.sleep(0.002)
+    return time.perf_counter() - closed
+
+
+async def _overwrite(pipeline: EmbeddedPipeline, photos: Path, old: Path, by: Path, console: Console) -> None:
+    key = old.relative_to(photos).as_posix()
+    one = point_id("folder", pipeline.source.store.bucket, key)
+    before = (await pipeline.index.get([one]))[0].payload.sha256
+    await asyncio.to_thread(shutil.copyfile, by, old)
+    while (await pipeline.index.get([one]))[0].payload.sha256 == before:
+        await asyncio.sleep(0.005)
+    console.print(f"overwrote {key} with {by.name}: its vector is now the new picture's")
+
+
+async def _delete(pipeline: EmbeddedPipeline, photos: Path, path: Path, console: Console) -> None:
+    key = path.relative_to(photos).as_posix()
+    one = point_id("folder", pipeline.source.store.bucket, key)
+    path.unlink()
+    while (await pipeline.index.get([one]))[0].payload.status is not Status.GONE:
+        await asyncio.sleep(0.005)
+    console.print(f"deleted {key}: it is no longer found")
+
+
+async def _show_searches(
+    parts: Parts, pipeline: EmbeddedPipeline, photos: Path, samples: Sequence[Path], console: Console
+) -> None:
+    async def status() -> dict[str, Any]:
+        return await index_status(pipeline.index, pipeline.engine)
+
+    app = search_app(parts, pipeline.index, pipeline.engine, Probes(), status)
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://sightline") as client:
+        for path in (samples[10], samples[len(samples) // 2]):
+            files = {"image": (path.name, path.read_bytes())}
+            answer = answer_of(await client.post("/v1/search", params={"limit": 4}, files=files))
+            console.print(f"\nsearch by the picture {path.relative_to(photos)} ({answer['took_ms']:.0f} ms)")
+            show_results(answer["results"], console)
+    console.print()
+
+
+async def _show_rejected(pipeline: EmbeddedPipeline, console: Console) -> None:
+    console.print("rejected:")
+    page = await pipeline.index.scroll(Where(status=Status.REJECTED), limit=100)
+    for point in page.points:
+        console.print(f"  {point.payload.key}: {point.payload.reason} ({point.payload.detail})")

@@ -1,0 +1,235 @@
+"""Everything between a source and the index in one process, on in-process queues: `up`, `index`, `demo`."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from cli.parts import Parts, ensure_collection
+from cli.sources import OneStore, OpenSource, key_patterns, open_source
+from encoders.engine import EncoderEngine
+from runtime.dead_letters import FileDeadLetters
+from runtime.in_process import InProcessConsumer, InProcessTopic, QueueMetrics
+from runtime.lifecycle import Component
+from runtime.metrics import StageMetrics
+from schemas.codec import decode_image_event, decode_judgement
+from schemas.collection import Status
+from schemas.errors import DependencyUnavailable
+from schemas.topics import IMAGE_EMBEDDINGS, IMAGE_EVENTS
+from services.embedder.metrics import EmbedderMetrics
+from services.embedder.stage import EmbedderStage
+from services.indexer.metrics import IndexerMetrics
+from services.indexer.stage import IndexerStage
+from services.indexer.sweep import Sweeper
+from services.ingest.folder_watch import FolderWatch
+from services.ingest.patterns import KeyPatterns
+from services.ingest.reconcile import Guard, ReconcileMetrics, Reconciler, Report
+from stores.folder import FolderStore
+from stores.vectors import VectorIndex, Where
+
+FOLDER_INTERVAL = 600.0
+BUCKET_INTERVAL = 60.0
+RETRY_SECONDS = 5.0
+
+
+@dataclass
+class EmbeddedPipeline:
+    """An entered pipeline. Its components do the work once they run."""
+
+    parts: Parts
+    source: OpenSource
+    index: VectorIndex
+    engine: EncoderEngine
+    events: InProcessTopic
+    embeddings: InProcessTopic
+    dead_letters: FileDeadLetters
+    patterns: KeyPatterns
+    embedder: InProcessConsumer
+    indexer: InProcessConsumer
+    stages: Sequence[StageMetrics]
+    reconcile_metrics: ReconcileMetrics
+    watch: FolderWatch | None
+    since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    last_report: Report | None = None
+
+    def stage_components(self) -> list[list[Component]]:
+        """The stages, in the order in which they must stop."""
+        return [
+            [Component("embedder", self.embedder.run)],
+            [
+                Component("indexer", self.indexer.run),
+                Component("sweeper", Sweeper(self.index, self.parts.log).run),
+            ],
+        ]
+
+    def feed_components(self, interval: float | None) -> list[Component]:
+        """What keeps the source's changes coming: the watch of a folder, and reconcile on a schedule."""
+        chosen = interval or self.parts.settings.reconcile.interval
+        every = chosen or (FOLDER_INTERVAL if self.watch else BUCKET_INTERVAL)
+        components = [Component("reconcile", lambda stop: _until(stop, self._reconcile_every(every)))]
+        watch = self.watch
+        if watch is not None:
+            components.append(Component("watch", lambda stop: _until(stop, watch.run())))
+        return components
+
+    def reconciler(
+        self,
+        *,
+        guard: Guard,
+        dry_run: bool = False,
+        retry_rejected: bool = False,
+        progress: Callable[[Report], None] = lambda report: None,
+    ) -> Reconciler:
+        """A reconcile of this pipeline's source."""
+        return Reconciler(
+            self.source.store,
+            self.index,
+            None if dry_run else self.events.publisher(),
+            encoder=self.engine.encoder.identity,
+            wants=self.patterns.wants,
+            guard=guard,
+            prefix=self.source.prefix,
+            retry_rejected=retry_rejected,
+            metrics=None if dry_run else self.reconcile_metrics,
+            hint_again=self.watch.settle_later if self.watch else None,
+            progress=progress,
+        )
+
+    async def settle(self) -> None:
+        """Return when nothing is under way: no hint waits, no event and no judgement is unfinished."""
+        while True:
+            await self.events.idle()
+            await self.embeddings.idle()
+            if self.watch is not None and self.watch.pending:
+                await asyncio.sleep(0.05)
+            elif self.events.unfinished == 0 and self.embeddings.unfinished == 0:
+                return
+
+    async def counts(self) -> dict[str, int]:
+        """Points by status, and what is under way."""
+        counted = {status.value: await self.index.count(Where(status=status)) for status in Status}
+        return counted | {"waiting": self.events.unfinished + self.embeddings.unfinished}
+
+    async def _reconcile_every(self, seconds: float) -> None:
+        if self.watch is not None:
+            await self.watch.started()
+        while True:
+            try:
+                guard = Guard(only_empty=True)
+                self.last_report = await self.reconciler(guard=guard).run()
+                if self.last_report.refused:
+                    self.parts.log.warning("reconcile_refused", self.last_report.refused)
+                wait = seconds
+            except DependencyUnavailable as error:
+                self.parts.log.warning("reconcile_postponed", str(error), dependency=error.dependency)
+                wait = min(seconds, RETRY_SECONDS)
+            await asyncio.sleep(wait)
+
+
+@asynccontextmanager
+async def embedded_pipeline(parts: Parts, source_text: str) -> AsyncIterator[EmbeddedPipeline]:
+    """Open index, model and source, and wire the queues between them. Raises `ConfigurationError`."""
+    settings = parts.settings
+    embedder_metrics = EmbedderMetrics(parts.registry)
+    async with AsyncExitStack() as entered:
+        index = await entered.enter_async_context(parts.index())
+        engine = await entered.enter_async_context(parts.engine(embedder_metrics))
+        await ensure_collection(index, engine)
+        source = await open_source(source_text, settings, index)
+        await entered.enter_async_context(source.store)
+        consumers = settings.encoder.consumers
+        events = InProcessTopic(IMAGE_EVENTS.name, lanes=consumers, capacity=2_000)
+        embeddings = InProcessTopic(IMAGE_EMBEDDINGS.name, lanes=1, capacity=2_000)
+        queues = QueueMetrics(parts.registry)
+        queues.watch(events)
+        queues.watch(embeddings)
+        dead_letters = FileDeadLetters(settings.data_dir / "dead-letters")
+        stages = [parts.metrics.stage("embedder"), parts.metrics.stage("indexer")]
+        embedder = await entered.enter_async_context(
+            EmbedderStage(
+                OneStore(source.store),
+                engine,
+                metrics=embedder_metrics,
+                cache_entries=settings.encoder.cache_entries,
+                in_hand=2 * settings.encoder.batch_size,
+            )
+        )
+        indexer = await entered.enter_async_context(IndexerStage(index, metrics=IndexerMetrics(parts.registry)))
+        patterns = key_patterns(settings)
+        yield EmbeddedPipeline(
+            parts=parts,
+            source=source,
+            index=index,
+            engine=engine,
+            events=events,
+            embeddings=embeddings,
+            dead_letters=dead_letters,
+            patterns=patterns,
+            embedder=InProcessConsumer(
+                events,
+                parts.worker(
+                    embedder,
+                    lambda record: decode_image_event(record.value, record.headers),
+                    embeddings.publisher(),
+                    dead_letters,
+                    stages[0],
+                ),
+                batch_records=settings.encoder.batch_size,
+            ),
+            indexer=InProcessConsumer(
+                embeddings,
+                parts.worker(
+                    indexer,
+                    lambda record: decode_judgement(record.value, record.headers),
+                    None,
+                    dead_letters,
+                    stages[1],
+                ),
+                batch_records=256,
+                drain=True,
+            ),
+            stages=stages,
+            reconcile_metrics=ReconcileMetrics(parts.registry),
+            watch=_watch(parts, source, patterns, events, index),
+        )
+
+
+def _watch(
+    parts: Parts, source: OpenSource, patterns: KeyPatterns, events: InProcessTopic, index: VectorIndex
+) -> FolderWatch | None:
+    store = source.store
+    if not isinstance(store, FolderStore):
+        return None
+    return FolderWatch(store, patterns, events.publisher(), known_keys=_known_keys(index, store), log=parts.log)
+
+
+def _known_keys(index: VectorIndex, store: FolderStore) -> Callable[[str], Awaitable[Sequence[str]]]:
+    async def known(prefix: str) -> Sequence[str]:
+        keys: list[str] = []
+        for status in (Status.INDEXED, Status.REJECTED):
+            where = Where(status=status, source=store.source, bucket=store.bucket, prefix=prefix or None)
+            cursor: str | None = None
+            while True:
+                page = await index.scroll(where, limit=1000, cursor=cursor)
+                keys += [point.payload.key for point in page.points]
+                cursor = page.cursor
+                if cursor is None:
+                    break
+        return keys
+
+    return known
+
+
+async def _until(stop: asyncio.Event, work: Awaitable[None]) -> None:
+    """Work until `stop`, then cancel it; its failure is raised."""
+    working = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            await working
+    finally:
+        stopping.cancel()
+        working.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)

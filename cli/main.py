@@ -1,0 +1,238 @@
+"""`sightline`: one command line for every way to run."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from runtime import log
+from runtime.lifecycle import ExitCode
+from runtime.settings import Settings, load_settings, setting_names
+from schemas.errors import ConfigurationError, SightlineError
+
+app = typer.Typer(
+    name="sightline",
+    help="Keeps a bucket of images searchable by words, by photo, by tag and by date.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+letters = typer.Typer(help="Records that were rejected, with their reasons.", no_args_is_help=True)
+app.add_typer(letters, name="dead-letters")
+
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where index, dead letters and address are kept.")]
+Port = Annotated[int | None, typer.Option("--port", help="Port of the HTTP server; 0 picks a free one.")]
+Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
+Model = Annotated[str | None, typer.Option("--model", help="Encoder, such as hashing or ViT-B-32/laion2b_s34b_b79k.")]
+LogLevel = Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, the same that the HTTP API answers.")]
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, or s3://bucket[/prefix].")]
+
+
+def settings_for(
+    *,
+    data_dir: Path | None = None,
+    port: int | None = None,
+    host: str | None = None,
+    model: str | None = None,
+    log_level: str | None = None,
+) -> Settings:
+    """Settings from the environment and the options, with logs configured. Raises `ConfigurationError`."""
+    settings = load_settings(
+        dict(os.environ), data_dir=data_dir, port=port, host=host, log_level=log_level.upper() if log_level else None
+    )
+    if model is not None:
+        settings = settings.model_copy(update={"encoder": settings.encoder.model_copy(update={"model": model})})
+    log.configure(settings.log_level)
+    return settings
+
+
+def run(work: Coroutine[Any, Any, ExitCode | None]) -> None:
+    """Run a command's coroutine and exit with its code."""
+    raise typer.Exit(int(asyncio.run(work) or ExitCode.CLEAN))
+
+
+@app.command()
+def up(
+    source: Source,
+    data_dir: DataDir = None,
+    port: Port = None,
+    host: Host = None,
+    model: Model = None,
+    interval: Annotated[float | None, typer.Option(help="Seconds between two comparisons with the source.")] = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Keep a folder or a bucket indexed and serve searches, all in one process."""
+    from cli.up import up as work
+
+    settings = settings_for(data_dir=data_dir, port=port, host=host, model=model, log_level=log_level)
+    run(work(settings, source, interval))
+
+
+@app.command()
+def index(
+    source: Source,
+    data_dir: DataDir = None,
+    model: Model = None,
+    as_json: AsJson = False,
+    log_level: LogLevel = "WARNING",
+) -> None:
+    """Bring the index up to date with a folder or a bucket once, and end."""
+    from cli.one_pass import PassOptions, one_pass
+
+    settings = settings_for(data_dir=data_dir, model=model, log_level=log_level)
+    run(one_pass(settings, source, PassOptions(verify=False, guarded=False, as_json=as_json)))
+
+
+@app.command()
+def reconcile(
+    source: Source,
+    data_dir: DataDir = None,
+    model: Model = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count the differences and change nothing.")] = False,
+    retry_rejected: Annotated[bool, typer.Option("--retry-rejected", help="Look again at what was rejected.")] = False,
+    allow_mass_delete: Annotated[
+        bool, typer.Option("--allow-mass-delete", help="Turn any number of points to gone.")
+    ] = False,
+    max_gone: Annotated[int | None, typer.Option(help="Points that may go without a word.")] = None,
+    max_gone_share: Annotated[float | None, typer.Option(help="Share of points that may go without a word.")] = None,
+    as_json: AsJson = False,
+    log_level: LogLevel = "WARNING",
+) -> None:
+    """Compare a source with the index, repair the differences, and compare again.
+
+    Embedded, or on Kafka where SIGHTLINE_KAFKA__BOOTSTRAP_SERVERS is set.
+    """
+    from cli.one_pass import PassOptions, one_pass
+    from cli.reconcile_on_kafka import reconcile_on_kafka
+
+    settings = settings_for(data_dir=data_dir, model=model, log_level=log_level)
+    changes = {"max_gone": max_gone, "max_gone_share": max_gone_share}
+    limits = settings.reconcile.model_copy(update={k: v for k, v in changes.items() if v is not None})
+    settings = settings.model_copy(update={"reconcile": limits})
+    options = PassOptions(
+        verify=True,
+        guarded=not allow_mass_delete,
+        dry_run=dry_run,
+        retry_rejected=retry_rejected,
+        as_json=as_json,
+    )
+    work = reconcile_on_kafka if settings.kafka.bootstrap_servers else one_pass
+    run(work(settings, source, options))
+
+
+@app.command()
+def search(
+    words: Annotated[str | None, typer.Argument(help="What to look for.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Find pictures like this file.")] = None,
+    like: Annotated[str | None, typer.Option(help="Find pictures like this indexed key.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 10,
+    threshold: Annotated[float | None, typer.Option(help="Least score to show.")] = None,
+    bucket: Annotated[str | None, typer.Option(help="Only this bucket.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="Only keys that begin like this.")] = None,
+    data_dir: DataDir = None,
+    model: Model = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search by words, by an image file, or by an indexed image."""
+    from cli.search import Query
+    from cli.search import search as work
+
+    settings = settings_for(data_dir=data_dir, model=model, log_level="ERROR")
+    query = Query(words=words, image=image, like=like, limit=limit, threshold=threshold, bucket=bucket, prefix=prefix)
+    run(work(settings, query, as_json=as_json))
+
+
+@app.command("run")
+def run_services(
+    services: Annotated[list[str], typer.Argument(metavar="SERVICE...", help="ingest, embedder, indexer, search")],
+    data_dir: DataDir = None,
+    port: Port = None,
+    host: Host = None,
+    model: Model = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Run any of the services, in one process or several, on Kafka."""
+    from cli.distributed import run_services as work
+
+    settings = settings_for(data_dir=data_dir, port=port, host=host, model=model, log_level=log_level)
+    run(work(settings, services))
+
+
+@app.command()
+def status(data_dir: DataDir = None, model: Model = None, as_json: AsJson = False) -> None:
+    """What runs, how many images are indexed, rejected and waiting, and since when."""
+    from cli.status import status as work
+
+    run(work(settings_for(data_dir=data_dir, model=model, log_level="ERROR"), as_json=as_json))
+
+
+@letters.command("list")
+def list_letters(
+    data_dir: DataDir = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with the original record.")] = False,
+) -> None:
+    """Show what was rejected, with the reason and the object."""
+    from cli.dead_letters import list_letters as work
+
+    run(work(settings_for(data_dir=data_dir, log_level="ERROR"), limit=limit, as_json=as_json))
+
+
+@app.command()
+def config(data_dir: DataDir = None, model: Model = None, as_json: AsJson = False) -> None:
+    """Show every setting with the value that is in force; secrets are masked."""
+    settings = settings_for(data_dir=data_dir, model=model, log_level="ERROR")
+    values = settings.masked()
+    if as_json:
+        print(json.dumps(values, indent=2))
+        return
+    for name in setting_names():
+        value: Any = values
+        for part in name.removeprefix("SIGHTLINE_").lower().split("__"):
+            value = value[part]
+        print(f"{name}={'' if value is None else value if isinstance(value, str) else json.dumps(value)}")
+
+
+@app.command()
+def demo(
+    images: Annotated[int, typer.Option(min=20, help="How many sample images to draw.")] = 300,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the folder with images and index.")] = False,
+) -> None:
+    """Draw sample images, index them, change some while it runs, and search."""
+    from cli.demo import demo as work
+
+    run(work(images, keep=keep))
+
+
+def main() -> None:
+    """Run the command line; every known error becomes one sentence and an exit code."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        app()
+    except ConfigurationError as error:
+        console.print(f"sightline: {error}", markup=False)
+        sys.exit(int(ExitCode.CONFIGURATION))
+    except SightlineError as error:
+        console.print(f"sightline: {error}", markup=False)
+        sys.exit(int(ExitCode.FAILED))
+    except ExceptionGroup as group:
+        known = group.subgroup(ConfigurationError) or group.subgroup(SightlineError)
+        if known is None:
+            raise
+        inner: BaseException = known
+        while isinstance(inner, BaseExceptionGroup):
+            inner = inner.exceptions[0]
+        console.print(f"sightline: {inner}", markup=False)
+        code = ExitCode.CONFIGURATION if isinstance(inner, ConfigurationError) else ExitCode.FAILED
+        sys.exit(int(code))
+
+
+if __name__ == "__main__":
+    main()

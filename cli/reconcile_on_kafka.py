@@ -1,0 +1,162 @@
+"""`sightline reconcile` in a fleet: hints go onto Kafka, and the index is read where it is served."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from uuid import UUID
+
+import httpx
+from rich.console import Console
+
+from cli.address import find_running
+from cli.one_pass import PassOptions, show_report
+from cli.parts import Parts
+from cli.search import answer_of
+from cli.sources import key_patterns, s3_store
+from runtime.kafka.admin import check_broker
+from runtime.kafka.producer import KafkaPublisher
+from runtime.lifecycle import ExitCode
+from runtime.settings import Settings
+from schemas.collection import PointPayload
+from schemas.errors import ConfigurationError, DependencyUnavailable
+from schemas.events import EncoderIdentity
+from schemas.topics import IMAGE_EVENTS
+from services.ingest.reconcile import IndexReader, Reconciler, Report
+from stores.source import FolderSource, parse_source
+from stores.vectors import Page, StoredPoint, Where
+
+PATIENCE_SECONDS = 120.0
+"""How long the drift may stay the same before the second comparison is called a failure."""
+
+
+class ServedIndex:
+    """The index as a running search service shows it, for an Edge index that another process holds."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+        self._at_once = asyncio.Semaphore(16)
+
+    async def get(self, ids: Sequence[UUID], *, with_vectors: bool = False) -> Sequence[StoredPoint]:
+        """The points that exist, one request each."""
+        found = await asyncio.gather(*(self._one(one) for one in ids))
+        return [point for point in found if point is not None]
+
+    async def scroll(self, where: Where, *, limit: int, cursor: str | None = None, with_vectors: bool = False) -> Page:
+        """A page of the points that match."""
+        wanted = {
+            "status": where.status.value if where.status else None,
+            "source": where.source,
+            "bucket": where.bucket,
+            "prefix": where.prefix,
+            "cursor": cursor,
+            "limit": limit,
+        }
+        params = {name: value for name, value in wanted.items() if value is not None}
+        page = answer_of(await self._get("/v1/images", params))
+        points = [
+            StoredPoint(UUID(image["id"]), PointPayload.model_validate(image["payload"])) for image in page["images"]
+        ]
+        return Page(points, page["next_cursor"])
+
+    async def encoder(self) -> EncoderIdentity | None:
+        """The encoder of the served collection."""
+        encoder = answer_of(await self._get("/v1/status", {}))["encoder"]
+        return EncoderIdentity.model_validate(encoder) if encoder else None
+
+    async def _one(self, one: UUID) -> StoredPoint | None:
+        async with self._at_once:
+            response = await self._get(f"/v1/images/{one}", {})
+        if response.status_code == httpx.codes.NOT_FOUND:
+            return None
+        image = answer_of(response)
+        return StoredPoint(UUID(image["id"]), PointPayload.model_validate(image["payload"]))
+
+    async def _get(self, path: str, params: dict[str, str | int]) -> httpx.Response:
+        try:
+            return await self._client.get(path, params=params)
+        except httpx.HTTPError as error:
+            raise DependencyUnavailable(
+                "search", f"{self._client.base_url} does not answer ({error!r})", "Look at the search service"
+            ) from error
+
+
+async def reconcile_on_kafka(settings: Settings, source: str, options: PassOptions) -> ExitCode:
+    """One pass whose hints go onto Kafka, then comparisons until nothing differs or nothing moves any more."""
+    parsed = parse_source(source)
+    if isinstance(parsed, FolderSource):
+        raise ConfigurationError(
+            f"{source} is a folder; embedders on Kafka read buckets. Unset SIGHTLINE_KAFKA__BOOTSTRAP_SERVERS, or use "
+            "`sightline index`"
+        )
+    parts = Parts.make(settings)
+    console = Console(stderr=True, highlight=False)
+    await check_broker(settings.kafka)
+    async with AsyncExitStack() as entered:
+        index, encoder = await entered.enter_async_context(_reader(parts))
+        store = await entered.enter_async_context(s3_store(parsed.bucket, settings))
+        publisher = await entered.enter_async_context(KafkaPublisher(IMAGE_EVENTS, settings.kafka))
+
+        def reconciler(*, dry_run: bool, retry_rejected: bool) -> Reconciler:
+            return Reconciler(
+                store,
+                index,
+                None if dry_run else publisher,
+                encoder=encoder,
+                wants=key_patterns(settings).wants,
+                guard=options.guard(settings),
+                prefix=parsed.prefix,
+                retry_rejected=retry_rejected,
+            )
+
+        report = await reconciler(dry_run=options.dry_run, retry_rejected=options.retry_rejected).run()
+        if options.dry_run:
+            show_report(report, options, dry_run=True)
+            return ExitCode.CLEAN
+        console.print(f"{report.drift + report.retried} objects to look at were sent")
+        again = await _until_settled(lambda: reconciler(dry_run=True, retry_rejected=False), console)
+        show_report(report, options, dry_run=False, again=again)
+        return ExitCode.FAILED if again.drift or report.refused else ExitCode.CLEAN
+
+
+async def _until_settled(make: Callable[[], Reconciler], console: Console) -> Report:
+    drift: int | None = None
+    moved = time.monotonic()
+    while True:
+        report = await make().run()
+        if report.drift == 0:
+            return report
+        if report.drift != drift:
+            drift, moved = report.drift, time.monotonic()
+            console.print(f"{drift} objects still differ")
+        elif time.monotonic() - moved > PATIENCE_SECONDS:
+            return report
+        await asyncio.sleep(2.0)
+
+
+@asynccontextmanager
+async def _reader(parts: Parts) -> AsyncIterator[tuple[IndexReader, EncoderIdentity]]:
+    """The index to compare with: a Qdrant server, or what a search service on this data folder serves."""
+    settings = parts.settings
+    if settings.qdrant.url:
+        async with parts.index() as index:
+            stored = await index.metadata()
+            if stored is None:
+                raise ConfigurationError(
+                    f"{settings.qdrant.url} has no collection for {settings.encoder.model} yet; start embedder and "
+                    "indexer first, or name the model with --model"
+                )
+            yield index, stored.encoder
+        return
+    running = find_running(settings.data_dir)
+    if running is None:
+        raise ConfigurationError(
+            "no Qdrant server is set (SIGHTLINE_QDRANT__URL) and no search service runs on "
+            f"{settings.data_dir}; start `sightline run indexer search` with the same --data-dir first"
+        )
+    async with httpx.AsyncClient(base_url=running.url, timeout=60.0) as client:
+        served = ServedIndex(client)
+        encoder = await served.encoder()
+        if encoder is None:
+            raise ConfigurationError(f"{running.url} serves no collection yet; index one image first")
+        yield served, encoder

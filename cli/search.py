@@ -1,0 +1,122 @@
+"""`sightline search`: asks a running process, or opens the index itself; the answer is the same."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from cli.address import find_running
+from cli.parts import Parts
+from runtime.lifecycle import ExitCode
+from runtime.settings import Settings
+from schemas.errors import ConfigurationError, SightlineError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """What to search for: exactly one of words, image and like."""
+
+    words: str | None = None
+    image: Path | None = None
+    like: str | None = None
+    limit: int = 10
+    threshold: float | None = None
+    bucket: str | None = None
+    prefix: str | None = None
+
+
+@asynccontextmanager
+async def search_client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the process that serves this data folder, or of the same application opened here."""
+    running = find_running(settings.data_dir)
+    if running is not None:
+        async with httpx.AsyncClient(base_url=running.url, timeout=60.0) as client:
+            yield client
+        return
+    from cli.serving import search_only
+
+    async with search_only(Parts.make(settings)) as application:
+        transport = httpx.ASGITransport(app=application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://sightline") as client:
+            yield client
+
+
+async def search(settings: Settings, query: Query, *, as_json: bool) -> ExitCode:
+    """Print the results of a query, best first."""
+    if sum(given is not None for given in (query.words, query.image, query.like)) != 1:
+        raise ConfigurationError("say what to look for: words, or --image FILE, or --like KEY, and only one of them")
+    if query.image is not None and not query.image.is_file():
+        raise ConfigurationError(f"{query.image} is no file")
+    async with search_client(settings) as client:
+        answer = await _ask(client, query)
+    if as_json:
+        print(json.dumps(answer, ensure_ascii=False))
+    else:
+        show_results(answer["results"], Console())
+    return ExitCode.CLEAN
+
+
+async def _ask(client: httpx.AsyncClient, query: Query) -> Any:
+    options = {"limit": query.limit, "threshold": query.threshold, "bucket": query.bucket, "prefix": query.prefix}
+    params = {name: value for name, value in options.items() if value is not None}
+    if query.words is not None:
+        response = await client.get("/v1/search", params={**params, "q": query.words})
+    elif query.image is not None:
+        files = {"image": ("image", query.image.read_bytes(), "application/octet-stream")}
+        response = await client.post("/v1/search", params=params, files=files)
+    else:
+        one = await _id_of(client, query.like or "", query.bucket)
+        response = await client.post("/v1/search", params=params, json={"id": one})
+    return answer_of(response)
+
+
+async def _id_of(client: httpx.AsyncClient, key: str, bucket: str | None) -> str:
+    params = {"prefix": key, "limit": 1000} | ({"bucket": bucket} if bucket else {})
+    found: list[dict[str, Any]] = []
+    cursor: str | None = None
+    while True:
+        page = answer_of(await client.get("/v1/images", params=params | ({"cursor": cursor} if cursor else {})))
+        found += [image for image in page["images"] if image["key"] == key]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    if not found:
+        raise SightlineError(f"{key} is not indexed; keys are written as in the bucket, for a folder below its root")
+    if len(found) > 1:
+        buckets = ", ".join(sorted(image["bucket"] for image in found))
+        raise SightlineError(f"{key} is indexed in {buckets}; choose one with --bucket")
+    return str(found[0]["id"])
+
+
+def answer_of(response: httpx.Response) -> Any:
+    """The JSON of an answer. Raises `SightlineError` with the sentence that a refusal carries."""
+    if response.is_success:
+        return response.json()
+    try:
+        problem = response.json()
+        sentence = problem.get("detail") or problem.get("title")
+    except (ValueError, AttributeError):
+        sentence = response.text[:300]
+    raise SightlineError(f"{response.request.url.path} answered {response.status_code}: {sentence}")
+
+
+def show_results(results: list[dict[str, Any]], console: Console) -> None:
+    """Print results as a table."""
+    if not results:
+        console.print("nothing found")
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("score", "bucket", "key", "size", "taken"):
+        table.add_column(name, justify="right" if name == "score" else "left", overflow="fold")
+    for hit in results:
+        payload = hit["payload"]
+        size = f"{payload['width']}x{payload['height']}" if "width" in payload else ""
+        taken = str(payload.get("taken_at", ""))[:10]
+        table.add_row(f"{hit['score']:.3f}", hit["bucket"], hit["key"], size, taken)
+    console.print(table)

@@ -1,0 +1,80 @@
+"""`sightline up`: a folder or a bucket kept indexed, and searched, by one process."""
+
+from typing import Any
+
+from rich.console import Console
+
+from cli.address import find_running, leave_address
+from cli.embedded import EmbeddedPipeline, embedded_pipeline
+from cli.parts import Parts
+from cli.serving import Front, index_status, search_app
+from runtime.http import HttpServer
+from runtime.lifecycle import Component, ExitCode, run_components, stop_on_signals
+from runtime.probe_routes import probe_app
+from runtime.probes import Probes
+from runtime.settings import Settings
+from schemas.errors import ConfigurationError
+
+
+async def up(settings: Settings, source: str, interval: float | None) -> ExitCode:
+    """Run until a signal. Raises `ConfigurationError` before anything is touched, where it can be known."""
+    running = find_running(settings.data_dir)
+    if running is not None:
+        raise ConfigurationError(
+            f"{settings.data_dir} is in use by `sightline {running.what}` (process {running.pid}, {running.url}). "
+            "Stop it first, or choose another data folder with --data-dir"
+        )
+    parts = Parts.make(settings, budget_stops=False)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    probes = Probes()
+    pipeline_ready = probes.component("pipeline", why="the model is being loaded")
+    front = Front(probe_app(probes, parts.registry))
+    port = 8080 if settings.port is None else settings.port
+    server = HttpServer(front, settings.host, port, drain_seconds=settings.drain_seconds)
+    server.bind()
+    try:
+        with stop_on_signals(parts.log) as stop:
+            async with probes, server, embedded_pipeline(parts, source) as pipeline:
+                for name, stage in zip(("embedder", "indexer"), pipeline.stages, strict=True):
+                    probes.stage(name, stage)
+                front.app = search_app(
+                    parts, pipeline.index, pipeline.engine, probes, lambda: _status(pipeline, server.address)
+                )
+                pipeline_ready.ready()
+                with leave_address(settings.data_dir, server.address, f"up {source}"):
+                    console.print(f"sightline keeps {pipeline.source.text} indexed; search it at {server.address}")
+                    await run_components(
+                        [
+                            pipeline.feed_components(interval),
+                            *pipeline.stage_components(),
+                            [Component("http", server.serve_until)],
+                        ],
+                        stop=stop,
+                        drain_seconds=settings.drain_seconds,
+                        log=parts.log,
+                    )
+    finally:
+        server.close()
+    return ExitCode.CLEAN
+
+
+async def _status(pipeline: EmbeddedPipeline, address: str) -> dict[str, Any]:
+    report = pipeline.last_report
+    status = await index_status(pipeline.index, pipeline.engine)
+    status["counts"]["waiting"] = pipeline.events.unfinished + pipeline.embeddings.unfinished
+    return status | {
+        "running": "up",
+        "source": pipeline.source.text,
+        "address": address,
+        "since": pipeline.since.isoformat(),
+        "waiting_for": sorted({name for stage in pipeline.stages for name in stage.waiting_for}),
+        "last_reconcile": None
+        if report is None
+        else {
+            "listed": report.listed,
+            "missing": report.missing,
+            "stale": report.stale,
+            "orphaned": report.orphaned,
+            "refused": report.refused,
+        },
+    }
