@@ -1,0 +1,188 @@
+"""What the API answers. The models describe the answers in /docs; the answers themselves are written by hand,
+in one pass through pydantic's serializer, since a page may hold a thousand of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from fastapi import Response
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+from pydantic_core import to_json
+
+from schemas.collection import PointPayload
+from stores.vectors import Hit, Page, StoredPoint
+
+_EXAMPLE_PAYLOAD: JsonDict = {
+    "source": "s3",
+    "bucket": "images",
+    "key": "holiday/2024/beach.jpg",
+    "status": "indexed",
+    "version": 1715783400000,
+    "model": "ViT-B-32",
+    "fingerprint": "3f2a9c-81d0b7-bf16",
+    "indexed_at": "2024-05-15T14:30:02Z",
+    "etag": "9b2cf535f27731c974343645a3985328",
+    "size": 2481934,
+    "content_type": "image/jpeg",
+    "uploaded_at": "2024-05-15T14:30:00Z",
+    "width": 4032,
+    "height": 3024,
+    "format": "JPEG",
+    "taken_at": "2024-05-11T16:03:20Z",
+    "camera": "Canon EOS R6",
+}
+_EXAMPLE_ID = "5d3bb3a4-6f0a-5d5e-9a52-1f5a3c0f1b52"
+
+
+class Result(BaseModel):
+    """An image that was found. `score` is the cosine similarity."""
+
+    id: UUID
+    bucket: str
+    key: str
+    score: float
+    payload: PointPayload
+
+
+class SearchAnswer(BaseModel):
+    """Results, best first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "results": [
+                    {
+                        "id": _EXAMPLE_ID,
+                        "bucket": "images",
+                        "key": "holiday/2024/beach.jpg",
+                        "score": 0.8127,
+                        "payload": _EXAMPLE_PAYLOAD,
+                    }
+                ],
+                "took_ms": 11.4,
+            }
+        }
+    )
+
+    results: list[Result]
+    took_ms: float = Field(description="Milliseconds from the request's arrival to the answer, embedding included.")
+
+
+class ImageAnswer(BaseModel):
+    """One image; `vector` only where it was asked for."""
+
+    id: UUID
+    bucket: str
+    key: str
+    etag: str | None
+    version: int
+    payload: PointPayload
+    vector: list[float] | None = None
+
+
+class ImagesAnswer(BaseModel):
+    """A page of images. `next_cursor` is null on the last page."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "images": [
+                    {
+                        "id": _EXAMPLE_ID,
+                        "bucket": "images",
+                        "key": "holiday/2024/beach.jpg",
+                        "etag": "9b2cf535f27731c974343645a3985328",
+                        "version": 1715783400000,
+                        "payload": _EXAMPLE_PAYLOAD,
+                    }
+                ],
+                "next_cursor": "5d3bb3a4-6f0a-5d5e-9a52-1f5a3c0f1b53",
+            }
+        }
+    )
+
+    images: list[ImageAnswer]
+    next_cursor: str | None
+
+
+class StatusAnswer(BaseModel):
+    """What runs here, since when, with which model, and how much is indexed, rejected, gone and waiting."""
+
+    model_config = ConfigDict(extra="allow")
+
+    release: str
+    runs: list[str] = Field(description="The services in this process.")
+    since: datetime = Field(description="When the process started.")
+    model: str
+    fingerprint: str
+    device: str
+    indexed: int
+    rejected: int
+    gone: int
+    waiting: int | None = Field(description="Records on their way that are not yet searchable; null where unknown.")
+
+
+class ProblemAnswer(BaseModel):
+    """An error (RFC 9457). `errors` names the fields where there are such."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "example": {
+                "type": "urn:sightline:problem:bad-parameter",
+                "title": "Bad parameter",
+                "status": 422,
+                "detail": "limit: input should be less than or equal to 1000 (it is '5000')",
+                "remedy": "Correct what `errors` names; /docs lists every parameter with an example.",
+                "errors": [{"field": "limit", "problem": "input should be less than or equal to 1000 (it is '5000')"}],
+            }
+        },
+    )
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    remedy: str
+
+
+def json_response(body: Mapping[str, Any]) -> Response:
+    """A JSON answer. Floats are written with the fewest digits that read back exactly."""
+    return Response(to_json(body), media_type="application/json")
+
+
+def results_json(hits: Sequence[Hit]) -> list[dict[str, Any]]:
+    """Search results as JSON values."""
+    return [
+        {
+            "id": str(hit.id),
+            "bucket": hit.payload.bucket,
+            "key": hit.payload.key,
+            "score": float(hit.score),
+            "payload": hit.payload.as_json(),
+        }
+        for hit in hits
+    ]
+
+
+def image_json(point: StoredPoint) -> dict[str, Any]:
+    """One image as JSON values, with its vector where it was read."""
+    image: dict[str, Any] = {
+        "id": str(point.id),
+        "bucket": point.payload.bucket,
+        "key": point.payload.key,
+        "etag": point.payload.etag,
+        "version": point.payload.version,
+        "payload": point.payload.as_json(),
+    }
+    if point.vector is not None:
+        image["vector"] = point.vector.tolist()
+    return image
+
+
+def page_json(page: Page) -> dict[str, Any]:
+    """A page of images as JSON values."""
+    return {"images": [image_json(point) for point in page.points], "next_cursor": page.cursor}

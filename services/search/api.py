@@ -1,0 +1,106 @@
+"""The search service as an ASGI app, made of what it is given: nothing is opened here, and nothing is global."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.responses import HTMLResponse, Response
+from prometheus_client import CollectorRegistry
+
+from runtime.probe_routes import probe_router
+from runtime.probes import Probes, Readiness
+from runtime.release import RELEASE
+from services.search.answers import ProblemAnswer, StatusAnswer, json_response
+from services.search.embed_routes import embed_router
+from services.search.embedding import EmbeddingEngine
+from services.search.image_routes import image_router
+from services.search.limits import SearchLimits
+from services.search.problems import RETRY_AFTER_SECONDS, Problem, ProblemKind, install_handlers
+from services.search.query import Searcher
+from services.search.reference import reference_page
+from services.search.request_metrics import RequestMetrics
+from services.search.search_routes import search_router
+from stores.vectors import VectorIndex
+
+StatusSource = Callable[[], Awaitable[StatusAnswer]]
+
+_DESCRIPTION = (
+    "Finds images by words, by another image, by place and by date. Errors are problem details (RFC 9457) with the "
+    "fields type, title, status, detail and remedy. Times without a zone are UTC."
+)
+_PROBLEM: dict[str, Any] = {
+    "model": ProblemAnswer,
+    "content": {"application/problem+json": {}},
+    "description": "What is wrong, and what to do.",
+}
+
+
+def create_app(
+    index: VectorIndex,
+    engine: EmbeddingEngine,
+    *,
+    probes: Probes,
+    registry: CollectorRegistry,
+    limits: SearchLimits = SearchLimits(),
+    status: StatusSource | None = None,
+    needs: Sequence[Readiness] = (),
+    routers: Sequence[APIRouter] = (),
+) -> FastAPI:
+    """The app. Index and engine are entered and left by the caller; they need not be open before the first request.
+
+    `needs` are the components without which searches and embeddings are answered with 503 and
+    "starting" (the engine before its model is loaded, the index before it is open). `status` answers
+    GET /v1/status. `routers` (a webhook, administration) are mounted as they are, and are not held back by `needs`.
+    """
+    app = FastAPI(
+        title="Sightline",
+        version=RELEASE,
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        responses={"4XX": _PROBLEM, "503": _PROBLEM},
+    )
+    app.add_middleware(RequestMetrics, registry=registry)
+    install_handlers(app)
+    searcher = Searcher(index, engine)
+    started = [Depends(_started(needs))]
+    app.include_router(search_router(searcher, limits), dependencies=started)
+    app.include_router(image_router(searcher), dependencies=started)
+    app.include_router(embed_router(engine, limits), dependencies=started)
+    if status is not None:
+        app.include_router(_status_router(status))
+    for router in routers:
+        app.include_router(router)
+    app.include_router(probe_router(probes, registry))
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(reference_page(app.openapi()))
+
+    return app
+
+
+def _status_router(status: StatusSource) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["operation"])
+
+    @router.get("/status", summary="What runs, since when, and how much is indexed", response_model=StatusAnswer)
+    async def answer() -> Response:
+        """What runs here, since when, with which model, and how much is indexed, rejected, gone and waiting."""
+        return json_response((await status()).model_dump(mode="json"))
+
+    return router
+
+
+def _started(needs: Sequence[Readiness]) -> Callable[[], Awaitable[None]]:
+    async def started() -> None:
+        for component in needs:
+            if component.why is not None:
+                raise Problem(
+                    503,
+                    ProblemKind.STARTING,
+                    f"The {component.name} is not ready: {component.why}.",
+                    "Try again in a moment; GET /readyz says when.",
+                    headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+                )
+
+    return started

@@ -1,0 +1,174 @@
+"""Request bodies, read as they stream in and refused as soon as they are too large.
+
+An image is taken from a multipart form by the field's name alone: with or without a file name, under
+any content type. That is why the form is not left to the framework, which decodes a field without a
+file name as text and would lose the bytes.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
+
+from services.search.problems import Problem, ProblemKind, bad_parameter, bad_parameters, validation_errors
+
+M = TypeVar("M", bound=BaseModel)
+
+DISCARD_BYTES = 256 * 1024 * 1024
+DISCARD_SECONDS = 5.0
+"""How much of a body that is too large is read and thrown away before the answer. A server that closes
+a connection with unread bytes resets it, and most clients then report the reset, not the answer."""
+
+_FORM_EXAMPLE = "Send it like `curl -F image=@photo.jpg`."
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The whole body. Raises `Problem` 413 beyond `limit` bytes."""
+    body = bytearray()
+    async for chunk in _chunks(request, limit):
+        body += chunk
+    return bytes(body)
+
+
+async def read_json(request: Request, model: type[M], limit: int) -> M:
+    """The body as JSON of a model. Raises `Problem` 413 beyond `limit` bytes, 400 for no JSON, 422 naming the field."""
+    body = await read_body(request, limit)
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+        if errors[0]["type"] == "json_invalid":
+            raise Problem(
+                400, ProblemKind.BAD_BODY, f"The body is no JSON: {errors[0]['msg']}", "Send JSON in UTF-8."
+            ) from None
+        raise bad_parameters(validation_errors(errors)) from None
+
+
+async def read_form_file(request: Request, name: str, limit: int) -> bytes:
+    """The bytes of the one field of a multipart form. File name and content type of the field are ignored.
+
+    Raises `Problem` 413 when the body exceeds `limit` bytes, 400 for a malformed form, 422 naming
+    the field that is missing, repeated or not known.
+    """
+    _, options = parse_options_header(request.headers.get("content-type"))
+    boundary = options.get(b"boundary")
+    if not boundary:
+        raise _malformed("its Content-Type names no boundary")
+    form = _Form(name)
+    try:
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": form.on_part_begin,
+                "on_header_field": form.on_header_field,
+                "on_header_value": form.on_header_value,
+                "on_header_end": form.on_header_end,
+                "on_headers_finished": form.on_headers_finished,
+                "on_part_data": form.on_part_data,
+                "on_end": form.on_end,
+            },
+        )
+        async for chunk in _chunks(request, limit):
+            parser.write(chunk)
+    except FormParserError as error:
+        raise _malformed(str(error)) from None
+    if not form.complete:
+        raise _malformed("it ends before its closing boundary")
+    if form.found == 0:
+        raise bad_parameter(name, f"the form has no such field. {_FORM_EXAMPLE}")
+    return bytes(form.value)
+
+
+async def _chunks(request: Request, limit: int) -> AsyncIterator[bytes]:
+    announced = request.headers.get("content-length", "")
+    stream = request.stream()
+    if announced.isdigit() and int(announced) > limit:
+        # A client that waits for "100 Continue" has sent nothing yet, and reads the answer instead.
+        if request.headers.get("expect", "").lower() != "100-continue":
+            await _discard(stream)
+        raise _too_large(limit)
+    seen = 0
+    async for chunk in stream:
+        seen += len(chunk)
+        if seen > limit:
+            await _discard(stream)
+            raise _too_large(limit)
+        yield chunk
+
+
+async def _discard(stream: AsyncIterator[bytes]) -> None:
+    discarded = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD_SECONDS):
+            async for chunk in stream:
+                discarded += len(chunk)
+                if discarded > DISCARD_BYTES:
+                    return
+
+
+@dataclass
+class _Form:
+    """Keeps the bytes of the wanted field while the parser walks through the form."""
+
+    wanted: str
+    found: int = 0
+    complete: bool = False
+    value: bytearray = field(default_factory=bytearray)
+    _header: bytearray = field(default_factory=bytearray)
+    _header_value: bytearray = field(default_factory=bytearray)
+    _disposition: bytes = b""
+
+    def on_part_begin(self) -> None:
+        self._disposition = b""
+
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def on_header_end(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._disposition = bytes(self._header_value)
+        self._header.clear()
+        self._header_value.clear()
+
+    def on_headers_finished(self) -> None:
+        _, options = parse_options_header(self._disposition.decode("latin-1"))
+        name = options.get(b"name", b"").decode("utf-8", "replace")
+        if name != self.wanted:
+            raise bad_parameter(
+                name[:60] or "(a field without a name)",
+                f"the form may have the field `{self.wanted}` only; options are query parameters, like ?limit=5",
+            )
+        self.found += 1
+        if self.found > 1:
+            raise bad_parameter(name, "it was sent more than once; one image can be searched for at a time")
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        self.value += data[start:end]
+
+    def on_end(self) -> None:
+        self.complete = True
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(
+        413,
+        ProblemKind.BODY_TOO_LARGE,
+        f"The body is larger than the {limit} bytes that are read here.",
+        "Send less, or a smaller version of the image: models look at a few hundred pixels.",
+        limit_bytes=limit,
+        headers={"Connection": "close"},
+    )
+
+
+def _malformed(what: str) -> Problem:
+    return Problem(400, ProblemKind.BAD_BODY, f"The multipart form cannot be read: {what}.", _FORM_EXAMPLE)

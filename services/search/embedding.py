@@ -1,0 +1,50 @@
+"""What search needs of a model: vectors for words and for an image's bytes, and whose vectors they are."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.events import EncoderIdentity
+from stores.vectors import Vector
+
+
+class Model(Protocol):
+    """The model behind the engine; its identity is known once it is loaded."""
+
+    @property
+    def identity(self) -> EncoderIdentity:
+        """Name, fingerprint and dimension."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where it runs: "cpu", "cuda:0", "mps"."""
+        ...
+
+
+class EmbeddedImage(Protocol):
+    """What the engine answers for an image."""
+
+    @property
+    def vector(self) -> Vector:
+        """Shape (dimension,), float32, unit length."""
+        ...
+
+
+class EmbeddingEngine(Protocol):
+    """Embeds off the event loop, in batches with whoever else asks; `encoders.engine` is one."""
+
+    @property
+    def encoder(self) -> Model:
+        """The model."""
+        ...
+
+    async def embed_image(self, data: bytes) -> EmbeddedImage:
+        """The vector of an encoded image. Raises `imaging.formats.BadImage`, and `DependencyUnavailable` if remote."""
+        ...
+
+    async def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors of shape (n, dimension), in order. Raises `DependencyUnavailable` if remote."""
+        ...

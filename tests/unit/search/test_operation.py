@@ -1,0 +1,145 @@
+"""What operators and newcomers ask of the search service: metrics, status, the reference, a real socket."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from runtime.http import HttpServer
+from runtime.probes import Probes
+from schemas.collection import Status
+from services.search.answers import StatusAnswer
+from services.search.api import create_app
+from services.search.query import counts
+from tests.unit.search.conftest import LIMITS, image_point, rejected
+from tests.unit.search.fakes import FakeEngine, FakeIndex
+
+
+def requests(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
+    return {
+        (sample.labels["route"], sample.labels["status"]): sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == "sightline_http_requests_total"
+    }
+
+
+async def test_requests_are_counted_by_route_template_and_class_of_status(
+    client: httpx.AsyncClient, registry: CollectorRegistry, index: FakeIndex, engine: FakeEngine
+) -> None:
+    point = image_point("a.jpg")
+    await index.write([point])
+    await client.get("/v1/search?q=secret-words")
+    await client.get("/v1/search?limit=0")
+    await client.get(f"/v1/images/{point.id}")
+    await client.get("/v1/images/00000000-0000-0000-0000-000000000000")
+    await client.get("/v1/images")
+    for path in ("/wp-admin", "/.env", "/v1/images/a/b/c"):
+        await client.get(path)
+    engine.failure = ZeroDivisionError()
+    await client.get("/v1/search?q=x")
+    assert requests(registry) == {
+        ("/v1/search", "2xx"): 1,
+        ("/v1/search", "4xx"): 1,
+        ("/v1/search", "5xx"): 1,
+        ("/v1/images/{id}", "2xx"): 1,
+        ("/v1/images/{id}", "4xx"): 1,
+        ("/v1/images", "2xx"): 1,
+        ("(none)", "4xx"): 3,
+    }
+    metrics = (await client.get("/metrics")).text
+    assert 'sightline_http_request_seconds_count{route="/v1/search"} 3.0' in metrics
+    assert str(point.id) not in metrics
+
+
+async def test_status_is_what_the_process_says_of_itself(index: FakeIndex, engine: FakeEngine) -> None:
+    since = datetime(2024, 5, 15, tzinfo=UTC)
+    await index.write([image_point("a.jpg"), image_point("b.jpg"), rejected("c.jpg")])
+
+    async def status() -> StatusAnswer:
+        found = await counts(index)
+        return StatusAnswer(
+            release="1.0",
+            runs=["search"],
+            since=since,
+            model="tiny",
+            fingerprint="abc-def-fp32",
+            device="cpu",
+            indexed=found[Status.INDEXED],
+            rejected=found[Status.REJECTED],
+            gone=found[Status.GONE],
+            waiting=3,
+        )
+
+    app = create_app(index, engine, probes=Probes(), registry=CollectorRegistry(), status=status)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://search") as client:
+        answer = (await client.get("/v1/status")).json()
+        assert (answer["indexed"], answer["rejected"], answer["gone"], answer["waiting"]) == (2, 1, 0, 3)
+        assert answer["since"] == "2024-05-15T00:00:00Z"
+        assert answer["runs"] == ["search"]
+        index.made = None
+        assert await counts(index) == dict.fromkeys(Status, 0)
+
+
+async def test_the_reference_names_every_path_and_parameter_and_loads_nothing_from_elsewhere(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.get("/docs")
+    assert answer.headers["content-type"].startswith("text/html")
+    page = answer.text
+    openapi = (await client.get("/openapi.json")).json()
+    assert {"/v1/search", "/v1/images", "/v1/images/{id}", "/embed/texts", "/embed/image/base64", "/livez"} <= set(
+        openapi["paths"]
+    )
+    for path, operations in openapi["paths"].items():
+        assert path in page
+        for operation in operations.values():
+            for parameter in operation.get("parameters", []):
+                assert f"<code>{parameter['name']}</code>" in page
+    assert "<script" not in page
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "&quot;took_ms&quot;" in page
+
+
+async def test_openapi_has_examples_of_answers_and_bodies(client: httpx.AsyncClient) -> None:
+    openapi = (await client.get("/openapi.json")).json()
+    schemas = openapi["components"]["schemas"]
+    assert schemas["SearchAnswer"]["example"]["results"]
+    assert schemas["ImagesAnswer"]["example"]["images"]
+    post = openapi["paths"]["/v1/search"]["post"]["requestBody"]["content"]
+    assert set(post) == {"application/json", "multipart/form-data"}
+    names = {parameter["name"] for parameter in openapi["paths"]["/v1/search"]["get"]["parameters"]}
+    assert names == {
+        *("q", "limit", "threshold", "bucket", "prefix", "source"),
+        *("taken_after", "taken_before", "uploaded_after", "uploaded_before"),
+    }
+
+
+async def test_over_a_real_socket_an_upload_far_too_large_still_gets_its_answer(app: FastAPI) -> None:
+    async with HttpServer(app, "127.0.0.1", 0) as server, httpx.AsyncClient(base_url=server.address) as client:
+        for _ in range(5):
+            answer = await client.post("/v1/search", files={"image": bytes(LIMITS.image_bytes * 40)})
+            assert answer.status_code == 413
+            assert answer.json()["limit_bytes"] == LIMITS.image_body_bytes
+
+
+async def test_a_client_that_hangs_up_in_the_middle_of_its_upload_does_no_harm(app: FastAPI) -> None:
+    async with HttpServer(app, "127.0.0.1", 0) as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(
+            b"POST /v1/search HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=B\r\n"
+            b"Content-Length: 1000\r\n\r\n--B\r\n"
+        )
+        await writer.drain()
+        writer.close()
+        async with httpx.AsyncClient(base_url=server.address) as client:
+            assert (await client.get("/v1/search?q=x")).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+async def test_probes_are_part_of_the_app(client: httpx.AsyncClient, path: str) -> None:
+    assert (await client.get(path)).status_code in (200, 503)

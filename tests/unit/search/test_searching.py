@@ -1,0 +1,186 @@
+"""Searches by words, by an image and by id, with every option, through the API."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from schemas.collection import Status
+from tests.unit.search.conftest import image_point, rejected
+from tests.unit.search.fakes import FakeEngine, FakeIndex
+
+
+def keys(answer: httpx.Response) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return [result["key"] for result in answer.json()["results"]]
+
+
+@pytest.fixture
+async def three(index: FakeIndex) -> FakeIndex:
+    await index.write([image_point("a/one.jpg", etag="e1"), image_point("a/two.jpg"), image_point("b/three.jpg")])
+    return index
+
+
+async def test_an_image_finds_itself_first_with_all_that_is_known_of_it(
+    client: httpx.AsyncClient, three: FakeIndex
+) -> None:
+    answer = await client.post("/v1/search", files={"image": b"IMG a/one.jpg"})
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert set(body) == {"results", "took_ms"}
+    assert body["took_ms"] >= 0
+    assert len(body["results"]) == 3
+    best = body["results"][0]
+    assert best["score"] == pytest.approx(1)
+    point = image_point("a/one.jpg", etag="e1")
+    assert best == {
+        "id": str(point.id),
+        "bucket": "images",
+        "key": "a/one.jpg",
+        "score": best["score"],
+        "payload": point.payload.as_json(),
+    }
+    scores = [result["score"] for result in body["results"]]
+    assert scores == sorted(scores, reverse=True)
+
+
+async def test_words_in_the_address_line_and_words_in_json_find_the_same(
+    client: httpx.AsyncClient, three: FakeIndex
+) -> None:
+    words = "IMG b/three.jpg"
+    assert keys(await client.get("/v1/search", params={"q": words}))[0] == "b/three.jpg"
+    assert keys(await client.post("/v1/search", json={"text": f"  {words} "}))[0] == "b/three.jpg"
+
+
+async def test_a_search_by_id_leaves_the_image_itself_out_and_needs_no_encoder(
+    client: httpx.AsyncClient, three: FakeIndex, engine: FakeEngine
+) -> None:
+    answer = await client.post("/v1/search", json={"id": str(image_point("a/one.jpg").id)})
+    assert sorted(keys(answer)) == ["a/two.jpg", "b/three.jpg"]
+    assert engine.calls == 0
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        (None, b"IMG a/two.jpg"),
+        ("", b"IMG a/two.jpg"),
+        ("evil.html", b"IMG a/two.jpg", "text/html; charset=utf-16"),
+        ("x" * 2000, b"IMG a/two.jpg", "nonsense"),
+        ('ünï\r\ncode".png', b"IMG a/two.jpg"),
+    ],
+)
+async def test_the_bytes_decide_whatever_file_name_and_content_type_say(
+    client: httpx.AsyncClient, three: FakeIndex, part: Any
+) -> None:
+    assert keys(await client.post("/v1/search", files={"image": part}))[0] == "a/two.jpg"
+
+
+async def test_bytes_of_every_value_survive_a_form_without_file_name(
+    client: httpx.AsyncClient, index: FakeIndex, engine: FakeEngine
+) -> None:
+    data = b"IMG" + bytes(range(256)) * 50 + b"\r\n--almost\r\n--"
+    answer = await client.post("/v1/search", files={"image": (None, data)})
+    assert answer.status_code == 200
+    embedded = (await engine.embed_image(data)).vector
+    await index.write([image_point("same.png")])
+    index.points[image_point("same.png").id] = type(image_point("same.png"))(
+        image_point("same.png").id, image_point("same.png").payload, embedded
+    )
+    best = (await client.post("/v1/search", files={"image": (None, data)})).json()["results"][0]
+    assert best["score"] == pytest.approx(1)
+
+
+async def test_only_indexed_images_are_found(client: httpx.AsyncClient, index: FakeIndex) -> None:
+    await index.write([image_point("good.jpg"), rejected("bad.jpg"), image_point("gone.jpg", status=Status.GONE)])
+    assert keys(await client.get("/v1/search", params={"q": "anything"})) == ["good.jpg"]
+
+
+async def test_the_default_limit_is_20_and_a_thousand_may_be_asked_for(
+    client: httpx.AsyncClient, index: FakeIndex
+) -> None:
+    await index.write([image_point(f"{n}.jpg") for n in range(1200)])
+    assert len(keys(await client.get("/v1/search", params={"q": "x"}))) == 20
+    assert len(keys(await client.get("/v1/search", params={"q": "x", "limit": 1}))) == 1
+    assert len(keys(await client.post("/v1/search?limit=1000", files={"image": b"IMG"}))) == 1000
+
+
+async def test_the_threshold_is_the_least_score(client: httpx.AsyncClient, three: FakeIndex) -> None:
+    for threshold, expected in (("0.99", 1), ("-1", 3), ("1", 0)):
+        found = keys(await client.post(f"/v1/search?threshold={threshold}", files={"image": b"IMG a/one.jpg"}))
+        assert len(found) == expected or threshold == "1"
+
+
+@pytest.fixture
+async def dated(index: FakeIndex) -> FakeIndex:
+    def at(text: str) -> datetime:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+    await index.write(
+        [
+            image_point("early.jpg", taken_at=at("2024-05-15T12:00"), uploaded_at=at("2024-06-15T12:00")),
+            image_point("late.jpg", taken_at=at("2024-05-16T12:00"), uploaded_at=at("2024-06-16T12:00")),
+            image_point("undated.jpg"),
+            image_point("early.jpg", source="folder", bucket="holiday"),
+        ]
+    )
+    return index
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("bucket=holiday", ["early.jpg@holiday"]),
+        ("source=s3&prefix=early", ["early.jpg@images"]),
+        ("source=folder", ["early.jpg@holiday"]),
+        ("prefix=nothing", []),
+        ("bucket=nothing", []),
+        ("prefix=l", ["late.jpg@images"]),
+        ("taken_after=2024-05-16", ["late.jpg@images"]),
+        ("taken_after=2024-05-15T12:00:00", ["early.jpg@images", "late.jpg@images"]),
+        ("taken_before=2024-05-15T12:00:00Z", []),
+        ("taken_before=2024-05-15T12:00:00.001Z", ["early.jpg@images"]),
+        ("taken_after=2024-05-15&taken_before=2024-05-16T00:00", ["early.jpg@images"]),
+        ("uploaded_after=2024-06-16", ["late.jpg@images"]),
+        ("uploaded_before=2024-06-16", ["early.jpg@images"]),
+        # Noon UTC is two in the afternoon in a zone two hours east.
+        ("taken_before=2024-05-15T14:00:00%2B02:00", []),
+        ("taken_before=2024-05-15T14:00:01%2B02:00", ["early.jpg@images"]),
+        ("taken_before=2024-05-15T14:00:01+02:00", ["early.jpg@images"]),
+        ("taken_before=2024-05-15T14:00:01%2B0200", ["early.jpg@images"]),
+        ("taken_before=2024-05-15T06:00:01-06:00", ["early.jpg@images"]),
+    ],
+)
+@pytest.mark.parametrize("form", ["words", "json", "id", "image"])
+async def test_options_narrow_every_form_of_search_alike(
+    client: httpx.AsyncClient, dated: FakeIndex, form: str, options: str, expected: list[str]
+) -> None:
+    if form == "words":
+        answer = await client.get(f"/v1/search?q=anything&{options}")
+    elif form == "json":
+        answer = await client.post(f"/v1/search?{options}", json={"text": "anything"})
+    elif form == "id":
+        answer = await client.post(f"/v1/search?{options}", json={"id": str(image_point("undated.jpg").id)})
+    else:
+        answer = await client.post(f"/v1/search?{options}", files={"image": b"IMG"})
+    assert answer.status_code == 200, answer.text
+    assert sorted(f"{one['key']}@{one['bucket']}" for one in answer.json()["results"]) == expected
+
+
+async def test_without_a_collection_there_are_no_results_and_no_error(
+    client: httpx.AsyncClient, index: FakeIndex
+) -> None:
+    index.made = None
+    assert keys(await client.get("/v1/search", params={"q": "x"})) == []
+    assert keys(await client.post("/v1/search", files={"image": b"IMG"})) == []
+    assert (await client.post("/v1/search", files={"image": b"no image"})).status_code == 422
+    assert (await client.post("/v1/search", json={"id": str(uuid4())})).status_code == 404
+
+
+async def test_a_collection_that_is_made_later_is_searched_at_once(client: httpx.AsyncClient, three: FakeIndex) -> None:
+    made, three.made = three.made, None
+    assert keys(await client.get("/v1/search", params={"q": "x"})) == []
+    three.made = made
+    assert len(keys(await client.get("/v1/search", params={"q": "x"}))) == 3
