@@ -1,0 +1,237 @@
+"""The index on one machine: Qdrant Edge, in a process of its own (see `stores.edge_process`)."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+import numpy as np
+
+from schemas.collection import PAYLOAD_INDEXES, CollectionMetadata, PointPayload
+from schemas.errors import ConfigurationError, DependencyUnavailable
+from schemas.events import EncoderIdentity
+from stores.cursor import cursor_at, next_id_of
+from stores.edge_channel import DEPENDENCY, EdgeChannel
+from stores.edge_frames import where_on_wire
+from stores.points import checked_vector, chunks, foreign, least_score, newest_of_each, positive
+from stores.vectors import ForeignCollection, Hit, Page, Point, StoredPoint, Vector, Where
+
+WRITE_CHUNK = 32
+"""Points written in one go, about 4 ms at 512 dimensions: as long as a search has to wait for one writer."""
+READ_CHUNK = 1000
+"""Points read in one go, for the same reason."""
+WRITERS = 2
+"""Chunks of different writers that may stand in the line before a search."""
+
+
+@dataclass(frozen=True)
+class EdgeFacts:
+    """For metrics: points of any status, segments, and points that are in the log only."""
+
+    points: int
+    segments: int
+    unflushed: int
+
+
+class EdgeIndex:
+    """A `VectorIndex` in `<folder>/<collection>`, open in one process at a time.
+
+    `lock_wait`: seconds to wait for another process to let go of it. Bound to the event loop it was entered in.
+    """
+
+    def __init__(self, folder: Path, collection: str, *, lock_wait: float = 10.0) -> None:
+        self._folder = folder.absolute() / collection
+        self._lock_wait = lock_wait
+        self._channel: EdgeChannel | None = None
+        self._entered = False
+        self._starting = asyncio.Lock()
+        self._ensuring = asyncio.Lock()
+        self._writing = asyncio.Semaphore(WRITERS)
+        self._metadata: CollectionMetadata | None = None
+
+    async def __aenter__(self) -> Self:
+        """Start the process and open the collection.
+
+        Raises `ConfigurationError` when another process has it open, or when it cannot be read or written.
+        """
+        self._entered = True
+        try:
+            await self._connected()
+        except BaseException:
+            self._entered = False
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let the process finish what it was asked, flush, close and end."""
+        async with self._starting:
+            self._entered = False
+            if self._channel is not None:
+                await self._channel.leave()
+                self._channel = None
+
+    @property
+    def process_id(self) -> int | None:
+        """The process that holds the shard now."""
+        return self._channel.pid if self._channel else None
+
+    async def metadata(self) -> CollectionMetadata | None:
+        """What the collection was made for; None while there is none."""
+        await self._connected()
+        return self._metadata
+
+    async def ensure(self, metadata: CollectionMetadata) -> CollectionMetadata:
+        """Make the collection where it is missing; answer what is stored. Raises `ForeignCollection`."""
+        async with self._ensuring:
+            stored = await self.metadata()
+            if stored is not None and stored.encoder != metadata.encoder:
+                raise ForeignCollection(foreign(f"the index in {self._folder}", stored.encoder, metadata.encoder))
+            kept = stored or metadata
+            await self._ask("ensure", metadata=kept.model_dump_json(), dimension=kept.encoder.dimension)
+            self._metadata = kept
+            return kept
+
+    async def write(self, points: Sequence[Point]) -> None:
+        """Write each point unless a higher version of it is stored.
+
+        Durable against the death of both processes; against power loss after the next flush, within a second
+        of quiet. Raises `ValueError` for NaN, infinity or a vector of the wrong length, before anything is written.
+        """
+        if not points:
+            return
+        dimension = await self._dimension()
+        wire = [
+            (
+                point.id.bytes,
+                point.payload.as_json(),
+                None
+                if point.vector is None
+                else checked_vector(point.vector, dimension, f"point {point.id} ({point.payload.key})").tobytes(),
+            )
+            for point in newest_of_each(points)
+        ]
+        for chunk in chunks(wire, WRITE_CHUNK):
+            async with self._writing:
+                await self._ask("write", points=chunk)
+
+    async def search(
+        self, vector: Vector, *, limit: int, threshold: float | None = None, where: Where = Where()
+    ) -> Sequence[Hit]:
+        """The nearest points by cosine, best first, none below `threshold`."""
+        positive(limit)
+        if await self.metadata() is None:
+            return []
+        query = checked_vector(vector, await self._dimension(), "the query")
+        bound, least = least_score(threshold)
+        hits = await self._ask(
+            "search", vector=query.tobytes(), limit=limit, threshold=bound, where=where_on_wire(where)
+        )
+        return [
+            Hit(UUID(bytes=one), score, PointPayload.model_validate(payload))
+            for one, score, payload in hits
+            if score >= least
+        ]
+
+    async def get(self, ids: Sequence[UUID], *, with_vectors: bool = False) -> Sequence[StoredPoint]:
+        """The points that exist, of any status, in no order."""
+        records: list[Any] = []
+        for chunk in chunks(list(dict.fromkeys(ids)), READ_CHUNK):
+            records += await self._ask("get", ids=[one.bytes for one in chunk], with_vectors=with_vectors)
+        return [_stored(record) for record in records]
+
+    async def scroll(self, where: Where, *, limit: int, cursor: str | None = None, with_vectors: bool = False) -> Page:
+        """A page of all points that match, in the order of their ids. Raises `ValueError` for a foreign cursor."""
+        positive(limit)
+        start, wire = next_id_of(cursor), where_on_wire(where)
+        following = start.bytes if start else None
+        points: list[StoredPoint] = []
+        while len(points) < limit:
+            records, following = await self._ask(
+                "scroll",
+                where=wire,
+                limit=min(limit - len(points), READ_CHUNK),
+                start=following,
+                with_vectors=with_vectors,
+            )
+            points += [_stored(record) for record in records]
+            if following is None:
+                break
+        return Page(points, cursor_at(UUID(bytes=following) if following else None))
+
+    async def count(self, where: Where) -> int:
+        """How many points match, exactly."""
+        return int(await self._ask("count", where=where_on_wire(where)))
+
+    async def highest_version(self, source: str, bucket: str) -> int:
+        """The highest version stored for a bucket, of any status; 0 where there is none."""
+        where = Where(status=None, source=source, bucket=bucket)
+        return int(await self._ask("highest_version", where=where_on_wire(where)))
+
+    async def sweep_gone(self, *, before_version: int) -> None:
+        """Forget `gone` points with a lower version."""
+        await self._ask("sweep_gone", before_version=before_version)
+
+    async def facts(self) -> EdgeFacts:
+        """Numbers for metrics; costs less than a millisecond."""
+        return EdgeFacts(**await self._ask("facts"))
+
+    async def _dimension(self) -> int:
+        if self._metadata is None:
+            await self._connected()
+        if self._metadata is None:
+            raise RuntimeError(f"the collection in {self._folder} does not exist yet; call ensure before write")
+        return self._metadata.encoder.dimension
+
+    async def _ask(self, operation: str, **arguments: Any) -> Any:
+        return await (await self._connected()).ask(operation, **arguments)
+
+    async def _connected(self) -> EdgeChannel:
+        if self._channel is not None and not self._channel.ended:
+            return self._channel
+        async with self._starting:
+            if not self._entered:
+                raise RuntimeError(f"the index in {self._folder} is not open; use it inside `async with`")
+            if self._channel is None or self._channel.ended:
+                self._channel = await self._opened(restart=self._channel is not None)
+            return self._channel
+
+    async def _opened(self, *, restart: bool) -> EdgeChannel:
+        channel = await EdgeChannel.start(self._folder)
+        try:
+            found = await channel.ask(
+                "open",
+                folder=str(self._folder),
+                indexes={name: kind.value for name, kind in PAYLOAD_INDEXES.items()},
+                lock_wait=self._lock_wait,
+            )
+            self._metadata = None
+            if found["metadata"] is not None:
+                self._metadata = CollectionMetadata.model_validate_json(found["metadata"])
+            elif found["lost"] is not None:
+                self._metadata = CollectionMetadata(
+                    encoder=EncoderIdentity.model_validate(found["lost"]), created_at=datetime.now(UTC)
+                )
+                text, dimension = self._metadata.model_dump_json(), self._metadata.encoder.dimension
+                await channel.ask("ensure", metadata=text, dimension=dimension)
+        except BaseException as error:
+            await asyncio.shield(channel.leave())
+            if restart and isinstance(error, ConfigurationError):
+                # It was open before, so the settings work; whoever has it now may let go.
+                raise DependencyUnavailable(DEPENDENCY, str(error), "It is tried again") from error
+            raise
+        return channel
+
+
+def _stored(record: tuple[bytes, dict[str, Any], bytes | None]) -> StoredPoint:
+    id_bytes, payload, vector = record
+    return StoredPoint(
+        UUID(bytes=id_bytes),
+        PointPayload.model_validate(payload),
+        None if vector is None else np.frombuffer(vector, dtype=np.float32),
+    )

@@ -1,0 +1,85 @@
+"""Between our values and qdrant-client's models."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from qdrant_client import models
+
+from schemas.collection import IndexKind, PointPayload
+from stores.points import checked_vector
+from stores.vectors import Point, StoredPoint, Where
+
+INDEX_SCHEMAS: dict[IndexKind, models.PayloadSchemaType | models.KeywordIndexParams] = {
+    IndexKind.KEYWORD: models.PayloadSchemaType.KEYWORD,
+    IndexKind.KEYWORD_PREFIX: models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, prefix=True),
+    IndexKind.INTEGER: models.PayloadSchemaType.INTEGER,
+    IndexKind.FLOAT: models.PayloadSchemaType.FLOAT,
+    IndexKind.DATETIME: models.PayloadSchemaType.DATETIME,
+}
+
+
+def qdrant_filter(where: Where) -> models.Filter:
+    """The conditions as a filter; an empty one holds for every point."""
+    must: list[models.Condition] = [
+        models.FieldCondition(key=name, match=models.MatchValue(value=str(value)))
+        for name, value in (("status", where.status), ("source", where.source), ("bucket", where.bucket))
+        if value is not None
+    ]
+    if where.prefix:
+        must.append(models.FieldCondition(key="key", match=models.MatchPrefix(prefix=where.prefix)))
+    for name, after, before in (
+        ("taken_at", where.taken_after, where.taken_before),
+        ("uploaded_at", where.uploaded_after, where.uploaded_before),
+    ):
+        if after or before:
+            span = models.DatetimeRange(gte=_utc(after), lt=_utc(before))
+            must.append(models.FieldCondition(key=name, range=span))
+    without: list[models.Condition] = [models.HasIdCondition(has_id=[str(one) for one in where.without])]
+    return models.Filter(must=must or None, must_not=without if where.without else None)
+
+
+def conditional_upsert(point: Point, dimension: int) -> models.UpsertOperation:
+    """An upsert that leaves a stored point of a higher version alone.
+
+    A range never matches an absent field, so a point without a version would be frozen for ever; `is_empty`
+    lets it be written. Raises `ValueError` for NaN, infinity or another length.
+    """
+    vector: Any = {}
+    if point.vector is not None:
+        owner = f"point {point.id} ({point.payload.key})"
+        vector = checked_vector(point.vector, dimension, owner).tolist()
+    return models.UpsertOperation(
+        upsert=models.PointsList(
+            points=[models.PointStruct(id=str(point.id), vector=vector, payload=point.payload.as_json())],
+            update_filter=models.Filter(
+                should=[
+                    models.FieldCondition(key="version", range=models.Range(lte=point.payload.version)),
+                    models.IsEmptyCondition(is_empty=models.PayloadField(key="version")),
+                ]
+            ),
+        )
+    )
+
+
+def swept(before_version: int) -> models.FilterSelector:
+    """The `gone` points of a lower version."""
+    return models.FilterSelector(
+        filter=models.Filter(
+            must=[
+                models.FieldCondition(key="status", match=models.MatchValue(value="gone")),
+                models.FieldCondition(key="version", range=models.Range(lt=before_version)),
+            ]
+        )
+    )
+
+
+def stored_point(record: models.Record) -> StoredPoint:
+    """A record as it was read; its vector is absent, or empty, where the point has none."""
+    vector = np.asarray(record.vector, dtype=np.float32) if isinstance(record.vector, list) and record.vector else None
+    return StoredPoint(UUID(str(record.id)), PointPayload.model_validate(record.payload), vector)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return moment.astimezone(UTC) if moment else None

@@ -1,0 +1,290 @@
+"""The index of a fleet: a Qdrant server, over gRPC."""
+
+import re
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+from qdrant_client import AsyncQdrantClient, models
+
+from schemas.collection import ALIAS, PAYLOAD_INDEXES, CollectionMetadata, PointPayload
+from schemas.errors import ConfigurationError, DependencyUnavailable
+from stores.cursor import cursor_at, next_id_of
+from stores.points import checked_vector, chunks, foreign, least_score, newest_of_each, positive
+from stores.qdrant_conversion import INDEX_SCHEMAS, conditional_upsert, qdrant_filter, stored_point, swept
+from stores.qdrant_errors import CHECK_SERVER, DEPENDENCY, translated
+from stores.vectors import ForeignCollection, Hit, Page, Point, StoredPoint, Vector, Where
+
+OLDEST_SERVER = (1, 19)
+"""Before 1.19 a conditional write stood unresolved in the log, and its replay could pick other points (#9575)."""
+WRITE_CHUNK = 128
+"""Points in one request."""
+READ_CHUNK = 1000
+"""Points in one answer."""
+
+
+class QdrantIndex:
+    """A `VectorIndex` in the collection `collection` of a Qdrant server, 1.19 or newer.
+
+    `url` begins with http:// or, for TLS, https://; `timeout` is seconds for one request. A `client` that is
+    given is used as it is and not closed: `AsyncQdrantClient(":memory:")` runs the same code without a server.
+    """
+
+    def __init__(
+        self,
+        collection: str,
+        *,
+        url: str = "http://localhost:6333",
+        api_key: str = "",
+        grpc_port: int = 6334,
+        timeout: float = 30.0,
+        client: AsyncQdrantClient | None = None,
+    ) -> None:
+        self._collection = collection
+        self._url = url
+        self._api_key = api_key
+        self._grpc_port = grpc_port
+        self._timeout = timeout
+        self._given = client
+        self._connected: AsyncQdrantClient | None = client
+        self._place = f"the Qdrant server at {url}" if client is None else "the Qdrant server"
+        self._metadata: CollectionMetadata | None = None
+
+    async def __aenter__(self) -> Self:
+        """Connect. Raises `ConfigurationError` for a server that is too old and for a key that it refuses."""
+        if self._given is None:
+            # The client's own check of versions asks the server in a thread and only warns.
+            self._connected = AsyncQdrantClient(
+                url=self._url,
+                prefer_grpc=True,
+                grpc_port=self._grpc_port,
+                api_key=self._api_key or None,
+                timeout=max(1, round(self._timeout)),
+                check_compatibility=False,
+            )
+        try:
+            with translated(self._place, starting=True):
+                self._check_version((await self._client.info()).version)
+                # The health check needs no key; this does.
+                await self._client.collection_exists(self._collection)
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        if self._given is None and self._connected is not None:
+            connected, self._connected = self._connected, None
+            await connected.close()
+
+    async def metadata(self) -> CollectionMetadata | None:
+        """What the collection was made for; None while there is none."""
+        if self._metadata is None:
+            with translated(self._place):
+                if await self._client.collection_exists(self._collection):
+                    kept = (await self._client.get_collection(self._collection)).config.metadata
+                    self._metadata = CollectionMetadata.model_validate(kept) if kept else None
+        return self._metadata
+
+    async def ensure(self, metadata: CollectionMetadata) -> CollectionMetadata:
+        """Make what is missing of collection, payload indexes and alias; answer what is stored.
+
+        Raises `ForeignCollection`. Metadata is part of the request that makes the collection, so of two processes
+        one makes it and both read the same.
+        """
+        with translated(self._place):
+            if not await self._client.collection_exists(self._collection):
+                await self._create(metadata)
+            stored = await self.metadata()
+            if stored is None or stored.encoder != metadata.encoder:
+                raise ForeignCollection(
+                    foreign(
+                        f"the collection {self._collection} of {self._place}",
+                        stored.encoder if stored else None,
+                        metadata.encoder,
+                    )
+                )
+            await self._make_indexes()
+            await self._point_the_alias()
+        return stored
+
+    async def write(self, points: Sequence[Point]) -> None:
+        """Write each point unless a higher version of it is stored; return when the server completed all.
+
+        Raises `DependencyUnavailable` when it only acknowledged them: they may yet be lost. Raises `ValueError`
+        for NaN, infinity or a vector of the wrong length, before anything is written.
+        """
+        if not points:
+            return
+        stored = await self.metadata()
+        if stored is None:
+            raise RuntimeError(f"the collection {self._collection} does not exist yet; call ensure before write")
+        operations = [conditional_upsert(point, stored.encoder.dimension) for point in newest_of_each(points)]
+        for chunk in chunks(operations, WRITE_CHUNK):
+            with translated(self._place):
+                results = await self._client.batch_update_points(
+                    self._collection, chunk, wait=True, ordering=models.WriteOrdering.STRONG
+                )
+            self._check_completed(results, len(chunk))
+
+    async def search(
+        self, vector: Vector, *, limit: int, threshold: float | None = None, where: Where = Where()
+    ) -> Sequence[Hit]:
+        """The nearest points by cosine, best first, none below `threshold`."""
+        positive(limit)
+        stored = await self.metadata()
+        if stored is None:
+            return []
+        query = checked_vector(vector, stored.encoder.dimension, "the query")
+        bound, least = least_score(threshold)
+        with translated(self._place):
+            answer = await self._client.query_points(
+                self._collection,
+                query=query.tolist(),
+                limit=limit,
+                query_filter=qdrant_filter(where),
+                score_threshold=bound,
+                with_payload=True,
+            )
+        return [
+            Hit(UUID(str(hit.id)), hit.score, PointPayload.model_validate(hit.payload))
+            for hit in answer.points
+            if hit.score >= least
+        ]
+
+    async def get(self, ids: Sequence[UUID], *, with_vectors: bool = False) -> Sequence[StoredPoint]:
+        """The points that exist, of any status, in no order."""
+        if await self.metadata() is None:
+            return []
+        records: list[models.Record] = []
+        for chunk in chunks(list(dict.fromkeys(ids)), READ_CHUNK):
+            with translated(self._place):
+                records += await self._client.retrieve(
+                    self._collection, [str(one) for one in chunk], with_payload=True, with_vectors=with_vectors
+                )
+        return [stored_point(record) for record in records]
+
+    async def scroll(self, where: Where, *, limit: int, cursor: str | None = None, with_vectors: bool = False) -> Page:
+        """A page of all points that match, in the order of their ids. Raises `ValueError` for a foreign cursor."""
+        positive(limit)
+        following = next_id_of(cursor)
+        if await self.metadata() is None:
+            return Page([], None)
+        points: list[StoredPoint] = []
+        while len(points) < limit:
+            with translated(self._place):
+                records, after = await self._client.scroll(
+                    self._collection,
+                    scroll_filter=qdrant_filter(where),
+                    limit=min(limit - len(points), READ_CHUNK),
+                    offset=str(following) if following else None,
+                    with_payload=True,
+                    with_vectors=with_vectors,
+                )
+            points += [stored_point(record) for record in records]
+            following = UUID(str(after)) if after is not None else None
+            if following is None:
+                break
+        return Page(points, cursor_at(following))
+
+    async def count(self, where: Where) -> int:
+        """How many points match, exactly."""
+        if await self.metadata() is None:
+            return 0
+        with translated(self._place):
+            answer = await self._client.count(self._collection, count_filter=qdrant_filter(where), exact=True)
+        return answer.count
+
+    async def highest_version(self, source: str, bucket: str) -> int:
+        """The highest version stored for a bucket, of any status; 0 where there is none."""
+        if await self.metadata() is None:
+            return 0
+        with translated(self._place):
+            records, _ = await self._client.scroll(
+                self._collection,
+                scroll_filter=qdrant_filter(Where(status=None, source=source, bucket=bucket)),
+                limit=1,
+                order_by=models.OrderBy(key="version", direction=models.Direction.DESC),
+                with_payload=["version"],
+            )
+        return max((int(record.payload["version"]) for record in records if record.payload), default=0)
+
+    async def sweep_gone(self, *, before_version: int) -> None:
+        """Forget `gone` points with a lower version, by one filter that the server evaluates."""
+        if await self.metadata() is None:
+            return
+        with translated(self._place):
+            result = await self._client.delete(
+                self._collection, swept(before_version), wait=True, ordering=models.WriteOrdering.STRONG
+            )
+        self._check_completed([result], 1)
+
+    @property
+    def _client(self) -> AsyncQdrantClient:
+        if self._connected is None:
+            raise RuntimeError(f"the index {self._collection} is not open; use it inside `async with`")
+        return self._connected
+
+    def _check_version(self, version: str) -> None:
+        numbers = re.match(r"v?(\d+)\.(\d+)", version)
+        if numbers is None or (int(numbers[1]), int(numbers[2])) < OLDEST_SERVER:
+            raise ConfigurationError(
+                f"{self._place} is version {version or 'unknown'}; Sightline needs 1.19 or newer, since an older one "
+                "may apply conditional writes wrongly after a crash. Upgrade the server"
+            )
+
+    def _check_completed(self, results: Sequence[models.UpdateResult], expected: int) -> None:
+        unfinished = sorted({str(result.status) for result in results} - {str(models.UpdateStatus.COMPLETED)})
+        if unfinished or len(results) != expected:
+            raise DependencyUnavailable(
+                DEPENDENCY,
+                f"{self._place} took {expected} writes to {self._collection} and completed not all of them "
+                f"({', '.join(unfinished) or f'{len(results)} answers'})",
+                f"They are written again. {CHECK_SERVER}",
+            )
+
+    async def _create(self, metadata: CollectionMetadata) -> None:
+        try:
+            await self._client.create_collection(
+                self._collection,
+                vectors_config=models.VectorParams(size=metadata.encoder.dimension, distance=models.Distance.COSINE),
+                metadata=metadata.model_dump(mode="json"),
+            )
+        except Exception:
+            # Another process was quicker, whatever words the server found for it.
+            if not await self._client.collection_exists(self._collection):
+                raise
+
+    async def _make_indexes(self) -> None:
+        existing = (await self._client.get_collection(self._collection)).payload_schema
+        for name, kind in PAYLOAD_INDEXES.items():
+            if name not in existing:
+                await self._client.create_payload_index(
+                    self._collection, name, field_schema=INDEX_SCHEMAS[kind], wait=True
+                )
+
+    async def _point_the_alias(self) -> None:
+        if await self._aliased():
+            return
+        create = models.CreateAliasOperation(
+            create_alias=models.CreateAlias(collection_name=self._collection, alias_name=ALIAS)
+        )
+        try:
+            await self._client.update_collection_aliases([create])
+        except Exception as error:
+            if await self._aliased():
+                return
+            names = [one.name for one in (await self._client.get_collections()).collections]
+            if ALIAS in names:
+                raise ConfigurationError(
+                    f"{self._place} has a collection called {ALIAS}, which Sightline needs as the alias that readers "
+                    f"use. Rename that collection, or use another server"
+                ) from error
+            raise
+
+    async def _aliased(self) -> bool:
+        return any(alias.alias_name == ALIAS for alias in (await self._client.get_aliases()).aliases)
