@@ -4,10 +4,10 @@ import asyncio
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from uuid import UUID
 
 import httpx
 import numpy as np
@@ -18,14 +18,15 @@ from cli.embedded import EmbeddedPipeline, embedded_pipeline
 from cli.parts import Parts
 from cli.search import answer_of, show_results
 from cli.serving import index_status, search_app
-from imaging.samples import draw_broken, draw_samples
+from imaging.samples import write_broken, draw_samples
 from runtime import log
 from runtime.lifecycle import ExitCode, run_components
 from runtime.probes import Probes
 from runtime.settings import Settings, load_settings
 from schemas.collection import Status
+from schemas.errors import SightlineError
 from schemas.events import point_id
-from stores.vectors import Where
+from stores.vectors import StoredPoint, Where
 
 ADDED = 40
 """Images that are added one by one while the pipeline runs, to measure upload-to-searchable."""
@@ -49,7 +50,7 @@ async def _demo(settings: Settings, photos: Path, images: int, console: Console)
     console.rule("Sightline demo")
     started = time.perf_counter()
     samples = await asyncio.to_thread(draw_samples, photos, images, seed=7)
-    broken = await asyncio.to_thread(draw_broken, photos)
+    broken = await asyncio.to_thread(write_broken, photos)
     console.print(f"drew {len(samples)} images and {len(broken)} broken files in {time.perf_counter() - started:.1f} s")
     late = await asyncio.to_thread(draw_samples, photos.with_name("late"), ADDED, seed=8)
     parts = Parts.make(settings, budget_stops=False)
@@ -105,8 +106,7 @@ async def _add(pipeline: EmbeddedPipeline, photos: Path, path: Path) -> float:
     await asyncio.to_thread(shutil.copyfile, path, target)
     closed = time.perf_counter()
     one = point_id("folder", pipeline.source.store.bucket, target.name)
-    while not [p for p in await pipeline.index.get([one]) if p.payload.status is Status.INDEXED]:
-        await asyncio.sleep(0.002)
+    await _see(pipeline, one, lambda point: point is not None and point.payload.status is Status.INDEXED)
     return time.perf_counter() - closed
 
 
@@ -115,27 +115,32 @@ async def _overwrite(pipeline: EmbeddedPipeline, photos: Path, old: Path, by: Pa
     one = point_id("folder", pipeline.source.store.bucket, key)
     before = (await pipeline.index.get([one]))[0].payload.sha256
     await asyncio.to_thread(shutil.copyfile, by, old)
-    while (await pipeline.index.get([one]))[0].payload.sha256 == before:
-        await asyncio.sleep(0.005)
+    await _see(pipeline, one, lambda point: point is not None and point.payload.sha256 != before)
     console.print(f"overwrote {key} with {by.name}: its vector is now the new picture's")
 
 
 async def _delete(pipeline: EmbeddedPipeline, photos: Path, path: Path, console: Console) -> None:
     key = path.relative_to(photos).as_posix()
     one = point_id("folder", pipeline.source.store.bucket, key)
-    path.unlink()
-    while (await pipeline.index.get([one]))[0].payload.status is not Status.GONE:
-        await asyncio.sleep(0.005)
+    await asyncio.to_thread(path.unlink)
+    await _see(pipeline, one, lambda point: point is not None and point.payload.status is Status.GONE)
     console.print(f"deleted {key}: it is no longer found")
+
+
+async def _see(pipeline: EmbeddedPipeline, one: UUID, wanted: Callable[[StoredPoint | None], bool]) -> None:
+    """Ask the index until it shows what is wanted, as a person would who reloads a page."""
+    deadline = time.monotonic() + 30
+    while not wanted(next(iter(await pipeline.index.get([one])), None)):
+        if time.monotonic() > deadline:
+            raise SightlineError(f"{one} did not change within 30 s; run with LOG_LEVEL=INFO to see why")
+        await asyncio.sleep(0.002)
 
 
 async def _show_searches(
     parts: Parts, pipeline: EmbeddedPipeline, photos: Path, samples: Sequence[Path], console: Console
 ) -> None:
-    async def status() -> dict[str, Any]:
-        return await index_status(pipeline.index, pipeline.engine)
-
-    app = search_app(parts, pipeline.index, pipeline.engine, Probes(), status)
+    index, engine = pipeline.index, pipeline.engine
+    app = search_app(parts, index, engine, Probes(), lambda: index_status(index, engine))
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://sightline") as client:
         for path in (samples[10], samples[len(samples) // 2]):

@@ -41,6 +41,7 @@ from services.ingest.metrics import IngestMetrics
 from services.ingest.sqs import SqsReceiver
 from services.ingest.stage import NotificationStage, decode_notification
 from services.ingest.webhook import WebhookReceiver
+from services.search.answers import StatusAnswer
 from stores.vectors import VectorIndex
 
 
@@ -74,7 +75,7 @@ class Assembly:
 
     async def publisher(self, topic: TopicSpec) -> KafkaPublisher:
         """A connected publisher to a topic."""
-        publisher = KafkaPublisher(topic, self.parts.settings.kafka)
+        publisher = KafkaPublisher(topic, settings=self.parts.settings.kafka, log=self.parts.log)
         return await self.entered.enter_async_context(publisher)
 
     async def consume(
@@ -100,10 +101,10 @@ class Assembly:
         )
         consumer = KafkaConsumer(
             topic,
-            group=stage.name,
-            worker=worker,
-            settings=settings.kafka,
+            stage.name,
+            worker,
             consumers=consumers,
+            settings=settings.kafka,
             metrics=self.kafka_metrics,
             log=self.parts.log,
             drain_seconds=settings.drain_seconds,
@@ -117,14 +118,29 @@ class Assembly:
         self.groups[service].append(Component(stage.name, run))
         return worker
 
-    async def status(self) -> dict[str, Any]:
-        """What `sightline status` shows of this process."""
-        known = await index_status(self.index, self.engine) if self.index is not None else {"counts": {}}
-        return known | {
-            "running": "run",
-            "since": self.since.isoformat(),
-            "waiting_for": sorted({name for stage in self.stages.values() for name in stage.waiting_for}),
-        }
+    async def status(self) -> StatusAnswer:
+        """What `sightline status` shows of this process, which has an index and a model."""
+        return await index_status(
+            self.opened_index,
+            self.opened_engine,
+            runs=[service.value for service, group in self.groups.items() if group] + [Service.SEARCH.value],
+            since=self.since,
+            waiting_for=sorted({name for stage in self.stages.values() for name in stage.waiting_for}),
+        )
+
+    @property
+    def opened_index(self) -> VectorIndex:
+        """The index, which the services of this process asked for."""
+        if self.index is None:
+            raise RuntimeError("no service of this process opens the index")
+        return self.index
+
+    @property
+    def opened_engine(self) -> EncoderEngine:
+        """The engine, which the services of this process asked for."""
+        if self.engine is None:
+            raise RuntimeError("no service of this process loads a model")
+        return self.engine
 
 
 async def run_services(settings: Settings, names: Sequence[str]) -> ExitCode:
@@ -188,14 +204,13 @@ def _probe_only(probes: Probes, parts: Parts) -> FastAPI:
 
 def _application(assembly: Assembly, services: Sequence[Service]) -> FastAPI:
     if Service.SEARCH in services:
-        assert assembly.index is not None and assembly.engine is not None  # noqa: S101  (opened by _assemble)
         return search_app(
             assembly.parts,
-            assembly.index,
-            assembly.engine,
+            assembly.opened_index,
+            assembly.opened_engine,
             assembly.probes,
             assembly.status,
-            tuple(assembly.routers),
+            assembly.routers,
         )
     application = _probe_only(assembly.probes, assembly.parts)
     for router in assembly.routers:
@@ -214,19 +229,17 @@ async def _assemble(assembly: Assembly, services: Sequence[Service]) -> None:
             await ensure_collection(assembly.index, assembly.engine)
     if Service.INGEST in services:
         await _assemble_ingest(assembly)
-    if embedder_metrics is not None and assembly.engine is not None:
-        await _assemble_embedder(assembly, assembly.engine, embedder_metrics)
-    if Service.INDEXER in services and assembly.index is not None:
-        await _assemble_indexer(assembly, assembly.index)
+    if embedder_metrics is not None:
+        await _assemble_embedder(assembly, assembly.opened_engine, embedder_metrics)
+    if Service.INDEXER in services:
+        await _assemble_indexer(assembly, assembly.opened_index)
 
 
 async def _assemble_ingest(assembly: Assembly) -> None:
     settings = assembly.parts.settings
+    metrics = IngestMetrics(assembly.parts.registry)
     stage = NotificationStage(
-        allowed_buckets=settings.ingest.buckets,
-        wants=key_patterns(settings).wants,
-        limits=settings.limits,
-        metrics=IngestMetrics(assembly.parts.registry),
+        settings.ingest.buckets, key_patterns(settings).wants, settings.limits, metrics=metrics, log=assembly.parts.log
     )
     worker = await assembly.consume(Service.INGEST, NOTIFICATIONS, stage, decode_notification, IMAGE_EVENTS, 1)
     webhook = WebhookReceiver(
@@ -236,9 +249,14 @@ async def _assemble_ingest(assembly: Assembly) -> None:
         max_bytes=settings.limits.notification_bytes,
     )
     assembly.routers.append(webhook.router)
+    assembly.groups[Service.INGEST].append(Component("webhook", webhook.run))
     if settings.ingest.sqs.queue_url:
         receiver = SqsReceiver(
-            settings.ingest.sqs.queue_url, worker, wait_seconds=settings.ingest.sqs.wait_seconds, log=assembly.parts.log
+            settings.ingest.sqs.queue_url,
+            worker,
+            metrics=metrics,
+            log=assembly.parts.log,
+            wait_seconds=settings.ingest.sqs.wait_seconds,
         )
         assembly.groups[Service.INGEST].append(Component("sqs", receiver.run))
 

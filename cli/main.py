@@ -223,7 +223,7 @@ def main() -> None:
         console.print(f"sightline: {error}", markup=False)
         sys.exit(int(ExitCode.FAILED))
     except ExceptionGroup as group:
-        known = group.subgroup(ConfigurationError) or group.subgroup(SightlineError)
+        known: ExceptionGroup[Exception] | None = group.subgroup(ConfigurationError) or group.subgroup(SightlineError)
         if known is None:
             raise
         inner: BaseException = known

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from uuid import UUID
 
@@ -59,10 +59,9 @@ class ServedIndex:
         ]
         return Page(points, page["next_cursor"])
 
-    async def encoder(self) -> EncoderIdentity | None:
+    async def encoder(self) -> EncoderIdentity:
         """The encoder of the served collection."""
-        encoder = answer_of(await self._get("/v1/status", {}))["encoder"]
-        return EncoderIdentity.model_validate(encoder) if encoder else None
+        return EncoderIdentity.model_validate(answer_of(await self._get("/v1/status", {})))
 
     async def _one(self, one: UUID) -> StoredPoint | None:
         async with self._at_once:
@@ -72,7 +71,7 @@ class ServedIndex:
         image = answer_of(response)
         return StoredPoint(UUID(image["id"]), PointPayload.model_validate(image["payload"]))
 
-    async def _get(self, path: str, params: dict[str, str | int]) -> httpx.Response:
+    async def _get(self, path: str, params: Mapping[str, str | int]) -> httpx.Response:
         try:
             return await self._client.get(path, params=params)
         except httpx.HTTPError as error:
@@ -95,7 +94,9 @@ async def reconcile_on_kafka(settings: Settings, source: str, options: PassOptio
     async with AsyncExitStack() as entered:
         index, encoder = await entered.enter_async_context(_reader(parts))
         store = await entered.enter_async_context(s3_store(parsed.bucket, settings))
-        publisher = await entered.enter_async_context(KafkaPublisher(IMAGE_EVENTS, settings.kafka))
+        publisher = await entered.enter_async_context(
+            KafkaPublisher(IMAGE_EVENTS, settings=settings.kafka, log=parts.log)
+        )
 
         def reconciler(*, dry_run: bool, retry_rejected: bool) -> Reconciler:
             return Reconciler(
@@ -156,7 +157,4 @@ async def _reader(parts: Parts) -> AsyncIterator[tuple[IndexReader, EncoderIdent
         )
     async with httpx.AsyncClient(base_url=running.url, timeout=60.0) as client:
         served = ServedIndex(client)
-        encoder = await served.encoder()
-        if encoder is None:
-            raise ConfigurationError(f"{running.url} serves no collection yet; index one image first")
-        yield served, encoder
+        yield served, await served.encoder()

@@ -77,11 +77,15 @@ async def _ask(client: httpx.AsyncClient, query: Query) -> Any:
 
 
 async def _id_of(client: httpx.AsyncClient, key: str, bucket: str | None) -> str:
-    params = {"prefix": key, "limit": 1000} | ({"bucket": bucket} if bucket else {})
+    params: dict[str, str | int] = {"prefix": key, "limit": 1000}
+    if bucket:
+        params["bucket"] = bucket
     found: list[dict[str, Any]] = []
     cursor: str | None = None
     while True:
-        page = answer_of(await client.get("/v1/images", params=params | ({"cursor": cursor} if cursor else {})))
+        if cursor is not None:
+            params["cursor"] = cursor
+        page = answer_of(await client.get("/v1/images", params=params))
         found += [image for image in page["images"] if image["key"] == key]
         cursor = page["next_cursor"]
         if cursor is None:

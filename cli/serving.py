@@ -1,7 +1,8 @@
 """The HTTP side of a process: answers from the first moment, with the whole API once everything is loaded."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -10,11 +11,13 @@ from cli.parts import Parts
 from encoders.engine import EncoderEngine
 from runtime.http import AsgiApp
 from runtime.probes import Probes
+from runtime.release import RELEASE
 from schemas.collection import Status
-from services.search.app import create_app
+from services.search.answers import StatusAnswer
+from services.search.api import create_app
 from stores.vectors import VectorIndex, Where
 
-StatusReport = Callable[[], Awaitable[dict[str, Any]]]
+StatusReport = Callable[[], Awaitable[StatusAnswer]]
 
 
 class Front:
@@ -42,36 +45,39 @@ def search_app(
     engine: EncoderEngine,
     probes: Probes,
     status: StatusReport,
-    routers: tuple[APIRouter, ...] = (),
+    routers: Sequence[APIRouter] = (),
 ) -> FastAPI:
     """The search API over an entered index and engine."""
-    return create_app(
-        index=index,
-        embedder=engine,
-        registry=parts.registry,
-        probes=probes,
-        status=status,
-        routers=routers,
+    return create_app(index, engine, probes=probes, registry=parts.registry, status=status, routers=routers)
+
+
+async def index_status(
+    index: VectorIndex,
+    engine: EncoderEngine,
+    *,
+    runs: Sequence[str] = (),
+    since: datetime | None = None,
+    waiting: int | None = None,
+    **more: Any,
+) -> StatusAnswer:
+    """Counts by status, the encoder, and what the caller knows besides."""
+    identity = engine.encoder.identity
+    counts = {status.value: await index.count(Where(status=status)) for status in Status}
+    return StatusAnswer(
+        release=RELEASE,
+        runs=list(runs),
+        since=since or datetime.now(UTC),
+        model=identity.model,
+        fingerprint=identity.fingerprint,
+        device=engine.encoder.device,
+        waiting=waiting,
+        **counts,
+        **{"dimension": identity.dimension, **more},
     )
-
-
-async def index_status(index: VectorIndex, engine: EncoderEngine | None) -> dict[str, Any]:
-    """Counts by status and the encoder; the part of the status that every process with an index knows."""
-    stored = await index.metadata()
-    encoder = engine.encoder.identity if engine is not None else stored.encoder if stored else None
-    return {
-        "encoder": encoder.model_dump() if encoder else None,
-        "device": engine.encoder.device if engine is not None else None,
-        "counts": {status.value: await index.count(Where(status=status)) for status in Status},
-    }
 
 
 @asynccontextmanager
 async def search_only(parts: Parts) -> AsyncIterator[FastAPI]:
     """The search API over the data folder's own index, for a command that finds nobody running."""
     async with parts.index() as index, parts.engine() as engine:
-
-        async def status() -> dict[str, Any]:
-            return await index_status(index, engine)
-
-        yield search_app(parts, index, engine, Probes(), status)
+        yield search_app(parts, index, engine, Probes(), lambda: index_status(index, engine))

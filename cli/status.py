@@ -23,10 +23,9 @@ async def status(settings: Settings, *, as_json: bool) -> ExitCode:
         print(f"nothing runs on {settings.data_dir}")
     else:
         print(f"{running.what} runs since {running.since:%Y-%m-%d %H:%M:%S} UTC (process {running.pid}, {running.url})")
-    counts = answer["counts"]
+    waiting = "" if answer["waiting"] is None else f", {answer['waiting']} waiting"
     print(
-        f"{answer['encoder']['model'] if answer.get('encoder') else 'no model yet'}: {counts['indexed']} indexed, "
-        f"{counts['rejected']} rejected, {counts['gone']} gone, {counts.get('waiting', 0)} waiting"
+        f"{answer['model']}: {answer['indexed']} indexed, {answer['rejected']} rejected, {answer['gone']} gone{waiting}"
     )
     for line in answer.get("waiting_for", []):
         print(f"waiting for {line}")

@@ -1,7 +1,5 @@
 """`sightline up`: a folder or a bucket kept indexed, and searched, by one process."""
 
-from typing import Any
-
 from rich.console import Console
 
 from cli.address import find_running, leave_address
@@ -14,6 +12,7 @@ from runtime.probe_routes import probe_app
 from runtime.probes import Probes
 from runtime.settings import Settings
 from schemas.errors import ConfigurationError
+from services.search.answers import StatusAnswer
 
 
 async def up(settings: Settings, source: str, interval: float | None) -> ExitCode:
@@ -58,17 +57,18 @@ async def up(settings: Settings, source: str, interval: float | None) -> ExitCod
     return ExitCode.CLEAN
 
 
-async def _status(pipeline: EmbeddedPipeline, address: str) -> dict[str, Any]:
+async def _status(pipeline: EmbeddedPipeline, address: str) -> StatusAnswer:
     report = pipeline.last_report
-    status = await index_status(pipeline.index, pipeline.engine)
-    status["counts"]["waiting"] = pipeline.events.unfinished + pipeline.embeddings.unfinished
-    return status | {
-        "running": "up",
-        "source": pipeline.source.text,
-        "address": address,
-        "since": pipeline.since.isoformat(),
-        "waiting_for": sorted({name for stage in pipeline.stages for name in stage.waiting_for}),
-        "last_reconcile": None
+    return await index_status(
+        pipeline.index,
+        pipeline.engine,
+        runs=("ingest", "embedder", "indexer", "search"),
+        since=pipeline.since,
+        waiting=pipeline.events.unfinished + pipeline.embeddings.unfinished,
+        source=pipeline.source.text,
+        address=address,
+        waiting_for=sorted({name for stage in pipeline.stages for name in stage.waiting_for}),
+        last_reconcile=None
         if report is None
         else {
             "listed": report.listed,
@@ -77,4 +77,4 @@ async def _status(pipeline: EmbeddedPipeline, address: str) -> dict[str, Any]:
             "orphaned": report.orphaned,
             "refused": report.refused,
         },
-    }
+    )
