@@ -1,0 +1,93 @@
+"""`python -m deploy.stack up|down|env`: start, stop or describe the servers; KEY=value lines on stdout."""
+
+import argparse
+import asyncio
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from deploy.stack import kafka, s3
+from deploy.stack.errors import StackError
+from deploy.stack.process import find
+from runtime.kafka.admin import check_broker, ensure_topics
+from runtime.settings import KafkaSettings
+from schemas.errors import SightlineError
+from schemas.topics import TOPICS
+
+BUCKET = "images"
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; 0 when it did what it says."""
+    parser = argparse.ArgumentParser(prog="deploy.stack", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("up", help="start what does not run yet, and print the environment")
+    commands.add_parser("env", help="print the environment of what runs")
+    down = commands.add_parser("down", help="stop the servers and remove what they stored")
+    down.add_argument("--keep", action="store_true", help="keep what they stored for the next `up`")
+    chosen = parser.parse_args(arguments)
+    folder = Path(os.environ.get("SIGHTLINE_STACK_DIR") or ".stack").resolve()
+    try:
+        if chosen.command == "down":
+            _down(folder, keep=chosen.keep)
+        else:
+            _print(_up(folder) if chosen.command == "up" else _found(folder))
+    except (StackError, SightlineError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _up(folder: Path) -> dict[str, str]:
+    _say(f"Kafka: starting, or finding it in {folder} ...")
+    broker = kafka.start_kafka(folder, port=kafka.PREFERRED_PORT)
+    asyncio.run(_prepare(KafkaSettings(bootstrap_servers=broker.address)))
+    _say(f"Kafka: {broker.address}; log {broker.process.log}")
+    store = s3.start_versitygw(folder, broker.address, port=s3.PREFERRED_PORT)
+    store.make_bucket(BUCKET)
+    _say(f"S3: {store.endpoint}, bucket {BUCKET}, notifications onto Kafka; log {store.process.log}")
+    return _environment(broker, store)
+
+
+async def _prepare(settings: KafkaSettings) -> None:
+    # The store's own producer makes no topics.
+    await check_broker(settings, timeout=30.0)
+    await ensure_topics(settings, TOPICS)
+
+
+def _found(folder: Path) -> dict[str, str]:
+    if find("kafka", folder / "kafka") is None or find("versitygw", folder / "s3") is None:
+        raise StackError(f"Nothing runs in {folder}; start it with `make stack-up`")
+    return _environment(kafka.start_kafka(folder), s3.start_versitygw(folder))
+
+
+def _down(folder: Path, *, keep: bool) -> None:
+    for name, place in (("versitygw", folder / "s3"), ("kafka", folder / "kafka")):
+        process = find(name, place)
+        if process is not None:
+            _say(f"{name}: stopping {process.pid}")
+            process.stop()
+    if not keep:
+        for place in (folder / "s3", folder / "kafka"):
+            shutil.rmtree(place, ignore_errors=True)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _environment(broker: kafka.KafkaServer, store: s3.S3Server) -> dict[str, str]:
+    return {"SIGHTLINE_KAFKA__BOOTSTRAP_SERVERS": broker.address, **store.environment()}
+
+
+def _print(environment: dict[str, str]) -> None:
+    for name, value in environment.items():
+        print(f"{name}={shlex.quote(value)}")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

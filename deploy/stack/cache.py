@@ -1,0 +1,113 @@
+"""The programs themselves: fetched once, pinned, found again."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deploy.stack.errors import MissingTool, StackError
+
+KAFKA_VERSION = "4.1.0"
+LOG4J_VERSION = "2.24.3"
+"""The version that this Kafka is built with; without its SLF4J binding the broker logs nothing at all."""
+VERSITYGW_VERSION = "v1.8.0"
+
+_POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>sightline</groupId>
+  <artifactId>stack</artifactId>
+  <version>1</version>
+  <dependencies>
+    <dependency>
+      <groupId>org.apache.kafka</groupId>
+      <artifactId>kafka_2.13</artifactId>
+      <version>{KAFKA_VERSION}</version>
+    </dependency>
+    <dependency>
+      <groupId>org.apache.logging.log4j</groupId>
+      <artifactId>log4j-slf4j-impl</artifactId>
+      <version>{LOG4J_VERSION}</version>
+    </dependency>
+  </dependencies>
+</project>
+"""
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept."""
+    return Path(os.environ.get("SIGHTLINE_CACHE") or "~/.cache/sightline").expanduser()
+
+
+def java() -> str:
+    """The Java to run with, 17 or later. Raises `MissingTool`."""
+    return _tool("java", "Apache Kafka runs on it; install a Java runtime, version 17 or later")
+
+
+def kafka_jars() -> Path:
+    """The folder with Kafka's jars, fetched by Maven the first time (about 150 MB)."""
+
+    def fetch(folder: Path) -> None:
+        maven = _tool("mvn", "it fetches Apache Kafka; install Maven")
+        pom = folder / "pom.xml"
+        pom.write_text(_POM)
+        _run(
+            [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={folder}"],
+            f"fetching Apache Kafka {KAFKA_VERSION}",
+        )
+
+    return _made_once(f"kafka-{KAFKA_VERSION}", fetch)
+
+
+def versitygw() -> Path:
+    """The versitygw program, built by Go the first time (about a minute)."""
+
+    def build(folder: Path) -> None:
+        go = _tool("go", "it builds the S3 server; install Go 1.26 or later")
+        _run(
+            [go, "install", f"github.com/versity/versitygw/cmd/versitygw@{VERSITYGW_VERSION}"],
+            f"building versitygw {VERSITYGW_VERSION}",
+            GOBIN=str(folder),
+        )
+
+    return _made_once(f"versitygw-{VERSITYGW_VERSION}", build) / "versitygw"
+
+
+def _made_once(name: str, make: Callable[[Path], None]) -> Path:
+    finished = cache_folder() / name
+    if finished.is_dir():
+        return finished
+    with _lock(finished.with_suffix(".lock")):
+        if finished.is_dir():
+            return finished
+        partial = finished.with_name(f"{name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        make(partial)
+        partial.rename(finished)
+    return finished
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _tool(name: str, why: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise MissingTool(f"`{name}` was not found: {why}")
+    return found
+
+
+def _run(command: list[str], what: str, **environment: str) -> None:
+    print(f"{what} (once; kept in {cache_folder()}) ...", file=sys.stderr)
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise StackError(f"{what} failed with code {done.returncode}: {(done.stdout + done.stderr)[-2000:]}")

@@ -1,0 +1,131 @@
+"""Servers that outlive the command that started them, known by their pid files."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.stack.errors import StackError
+
+
+@dataclass(frozen=True)
+class Process:
+    """A running server: its pid, its pid file and its log."""
+
+    name: str
+    pid: int
+    folder: Path
+
+    @property
+    def log(self) -> Path:
+        """Where its output goes."""
+        return self.folder / f"{self.name}.log"
+
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return _command_of(self.pid) != ""
+
+    def pause(self) -> None:
+        """Freeze it, as a long collection of garbage or a lost network does."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def stop(self, *, patience: float = 15.0) -> None:
+        """End it, by force after `patience` seconds; no error when it has ended already."""
+        for number in (signal.SIGCONT, signal.SIGTERM):
+            _signal(self.pid, number)
+        if not _wait(lambda: not self.alive(), patience):
+            _signal(self.pid, signal.SIGKILL)
+            _wait(lambda: not self.alive(), 5.0)
+        _pid_file(self.folder, self.name).unlink(missing_ok=True)
+
+
+def spawn(name: str, command: list[str], folder: Path, **environment: str) -> Process:
+    """Start a server in a session of its own, so that it survives the shell, and note its pid."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}.log").open("ab") as log:
+        started = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, **environment},
+        )
+    _pid_file(folder, name).write_text(str(started.pid))
+    return Process(name, started.pid, folder)
+
+
+def find(name: str, folder: Path) -> Process | None:
+    """The server that a pid file names, if it still runs and is no other program with the same pid."""
+    try:
+        pid = int(_pid_file(folder, name).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return Process(name, pid, folder) if str(folder) in _command_of(pid) else None
+
+
+def wait_until_listening(process: Process, port: int, *, patience: float = 60.0) -> None:
+    """Return once the port answers. Raises `StackError` with the end of the log when it does not."""
+
+    def settled() -> bool:
+        return not process.alive() or listening(port)
+
+    if not _wait(settled, patience) or not process.alive():
+        tail = process.log.read_text(errors="replace")[-1500:]
+        process.stop(patience=1.0)
+        raise StackError(f"{process.name} did not come up on port {port}; {process.log} ends with: {tail}")
+
+
+def listening(port: int) -> bool:
+    """Whether something answers on a local port."""
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port(preferred: int = 0) -> int:
+    """The preferred port if nobody has it, else any free one."""
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise StackError("no free port on 127.0.0.1")
+
+
+def _wait(condition: Callable[[], bool], patience: float) -> bool:
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return condition()
+
+
+def _pid_file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.pid"
+
+
+def _command_of(pid: int) -> str:
+    # Reaps the process first where it is our own child: a zombie still has a pid, but no command.
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    listed = subprocess.run(["ps", "-o", "stat=,command=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    state, _, command = listed.stdout.strip().partition(" ")
+    return "" if state.startswith("Z") else command.strip()
+
+
+def _signal(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)

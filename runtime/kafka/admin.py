@@ -1,0 +1,76 @@
+"""What a process does with Kafka before it starts: is it there, and are the topics?"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from runtime.kafka.connection import client_options, topic_name
+from runtime.settings import KafkaSettings
+from schemas.errors import ConfigurationError
+from schemas.topics import IMAGE_EVENTS, TopicSpec
+
+
+async def check_broker(settings: KafkaSettings, *, timeout: float = 5.0) -> None:
+    """Return if a broker answers within `timeout` seconds.
+
+    Raises `ConfigurationError` with the addresses and the setting to change when none does.
+    """
+    async with _admin(settings, timeout) as admin:
+        await asyncio.wait_for(admin.describe_cluster(), timeout)
+
+
+async def ensure_topics(settings: KafkaSettings, specs: Sequence[TopicSpec], *, timeout: float = 30.0) -> None:
+    """Create the topics that are missing, with partitions and replication from the settings.
+
+    Topics that exist are left as they are. Raises `ConfigurationError` when a topic is missing and
+    may not be created, when the cluster refuses to create it, or when no broker answers in time.
+    """
+    async with _admin(settings, timeout) as admin:
+        existing = set(await asyncio.wait_for(admin.list_topics(), timeout))
+        missing = [spec for spec in specs if topic_name(settings, spec.name) not in existing]
+        if not missing:
+            return
+        names = ", ".join(topic_name(settings, spec.name) for spec in missing)
+        if not settings.create_topics:
+            raise ConfigurationError(
+                f"Kafka at {settings.bootstrap_servers} has no topic {names}, and SIGHTLINE_KAFKA__CREATE_TOPICS is "
+                "off: create it there, or switch creation on"
+            )
+        answer = await asyncio.wait_for(admin.create_topics([_new_topic(settings, spec) for spec in missing]), timeout)
+        for name, code, *message in answer.topic_errors:
+            error = for_code(code)
+            if code and error is not TopicAlreadyExistsError:
+                raise ConfigurationError(
+                    f"Kafka at {settings.bootstrap_servers} would not create the topic {name}: {error.__name__} "
+                    f"{' '.join(str(part) for part in message if part)}. Check SIGHTLINE_KAFKA__PARTITIONS, "
+                    "SIGHTLINE_KAFKA__REPLICATION_FACTOR and the rights of this user, or create the topic yourself"
+                )
+
+
+def _new_topic(settings: KafkaSettings, spec: TopicSpec) -> NewTopic:
+    # The setting is the partitions of image-events; the other topics keep their proportion to it.
+    return NewTopic(
+        name=topic_name(settings, spec.name),
+        num_partitions=max(1, spec.partitions * settings.partitions // IMAGE_EVENTS.partitions),
+        replication_factor=settings.replication_factor,
+        topic_configs=spec.config(),
+    )
+
+
+@asynccontextmanager
+async def _admin(settings: KafkaSettings, timeout: float) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    try:
+        await asyncio.wait_for(admin.start(), timeout)
+        yield admin
+    except (KafkaError, TimeoutError) as error:
+        raise ConfigurationError(
+            f"Kafka does not answer at {settings.bootstrap_servers} ({type(error).__name__}: {error}). Start it, or "
+            "change SIGHTLINE_KAFKA__BOOTSTRAP_SERVERS and SIGHTLINE_KAFKA__SECURITY_PROTOCOL; without servers "
+            "everything runs embedded"
+        ) from error
+    finally:
+        await admin.close()
