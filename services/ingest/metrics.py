@@ -1,9 +1,7 @@
 """What ingest counts beyond the standard set of every stage."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
-import prometheus_client as prometheus
 from prometheus_client import CollectorRegistry
 
 from runtime.metrics import Metric, MetricKind
@@ -51,19 +49,10 @@ SQS_FAILURES = Metric(
 )
 
 
-@dataclass(frozen=True)
 class IngestMetrics:
     """Ingest's own metrics in one registry, shared by its receivers."""
 
-    observed: prometheus.Counter
-    sqs_messages: prometheus.Counter
-    sqs_failures: prometheus.Counter
-
-    @classmethod
-    def make(cls, registry: CollectorRegistry) -> "IngestMetrics":
-        """Register them."""
-        return cls(
-            observed=OBSERVED.counter(registry),
-            sqs_messages=SQS_MESSAGES.counter(registry),
-            sqs_failures=SQS_FAILURES.counter(registry),
-        )
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.observed = OBSERVED.counter(registry)
+        self.sqs_messages = SQS_MESSAGES.counter(registry)
+        self.sqs_failures = SQS_FAILURES.counter(registry)

@@ -9,6 +9,7 @@ Needs sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility on t
 
 import asyncio
 import itertools
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import boto3
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, PartialCredentialsError
 
 from runtime.batch import Received
@@ -58,8 +61,8 @@ _SPELLINGS = {
 class SqsReceiver:
     """Takes messages, at most ten at a time, through the worker. Several may run on one queue.
 
-    `client` makes the SQS client, whose read timeout must be longer than `wait_seconds`, the length of a
-    long poll (0 to 20). A message that was received is hidden from others for `visibility_seconds`,
+    `client` makes the SQS client, by default `sqs_client`; its read timeout must be longer than `wait_seconds`,
+    the length of a long poll (0 to 20). A message that was received is hidden from others for `visibility_seconds`,
     which is extended for as long as the worker has it.
     """
 
@@ -68,18 +71,18 @@ class SqsReceiver:
         queue_url: str,
         worker: Worker[Notification],
         *,
-        client: "Callable[[], SQSClient]",
         metrics: IngestMetrics,
-        log: Log,
+        client: "Callable[[], SQSClient] | None" = None,
+        log: Log | None = None,
         wait_seconds: int = 20,
         visibility_seconds: int = 60,
         retry: RetryPolicy | None = None,
     ) -> None:
         self._queue_url = queue_url
         self._worker = worker
-        self._make_client = client
+        self._make_client = client or (lambda: sqs_client(queue_url, wait_seconds))
         self._metrics = metrics
-        self._log = log
+        self._log = log or Log("sightline.ingest.sqs")
         self._wait_seconds = wait_seconds
         self._visibility_seconds = visibility_seconds
         self._retry = retry or RetryPolicy()
@@ -179,6 +182,17 @@ class SqsReceiver:
 
     def _misconfigured(self, error: Exception, remedy: str) -> ConfigurationError:
         return ConfigurationError(f"the SQS queue {self._queue_url} cannot be read: {error}. To mend it, {remedy}")
+
+
+def sqs_client(queue_url: str, wait_seconds: int) -> "SQSClient":
+    """A client by boto3's own chain of credentials, for the region that the queue's URL names where it names one."""
+    found = re.match(r"https://sqs[.-]([a-z]{2}(?:-[a-z]+)+-\d)\.amazonaws\.com", queue_url)
+    client: SQSClient = boto3.session.Session().client(
+        "sqs",
+        region_name=found[1] if found else None,
+        config=Config(connect_timeout=5, read_timeout=wait_seconds + 10, retries={"total_max_attempts": 2}),
+    )
+    return client
 
 
 class SqsBatch:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from runtime.batch import Received
 from runtime.log import Log
@@ -36,14 +36,6 @@ def decode_notification(record: Received) -> Notification:
     return Notification(record.value)
 
 
-class Wants(Protocol):
-    """Which keys are images, by the include and exclude patterns."""
-
-    def wants(self, key: str) -> bool:
-        """True for a key that is to be looked at."""
-        ...
-
-
 @dataclass(frozen=True)
 class Reading:
     """What became of a notification. `events` holds one hint for each object, in the order of the last mention."""
@@ -62,7 +54,8 @@ class NotificationStage:
     """Turns notifications into `ImageEvent`s; see `services.ingest.formats` for what it reads.
 
     An event must not make Sightline read any bucket that its credentials could: with
-    `allowed_buckets` every other one is refused. With none, any bucket is allowed.
+    `allowed_buckets` every other one is refused. With none, any bucket is allowed. `wants` says which
+    keys are images by the include and exclude patterns; the others are left alone.
     """
 
     name = "ingest"
@@ -70,18 +63,18 @@ class NotificationStage:
     def __init__(
         self,
         allowed_buckets: Collection[str],
-        patterns: Wants,
+        wants: Callable[[str], bool],
         limits: LimitSettings,
         *,
         metrics: IngestMetrics,
-        log: Log,
+        log: Log | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._allowed = frozenset(allowed_buckets)
-        self._patterns = patterns
+        self._wants = wants
         self._limits = limits
         self._metrics = metrics
-        self._log = log
+        self._log = log or Log("sightline.ingest")
         self._now = now
 
     async def __aenter__(self) -> Self:
@@ -120,7 +113,7 @@ class NotificationStage:
             elif self._allowed and seen.bucket not in self._allowed:
                 became = Became.REFUSED
                 refused.append(_not_allowed(seen))
-            elif not self._patterns.wants(seen.key):
+            elif not self._wants(seen.key):
                 became = Became.UNWANTED
             else:
                 became = Became.HINT

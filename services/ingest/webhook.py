@@ -18,7 +18,7 @@ import binascii
 import hmac
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -28,11 +28,10 @@ from starlette.requests import ClientDisconnect
 
 from runtime.batch import Received
 from runtime.log import Log
-from runtime.settings import LimitSettings
 from runtime.worker import Worker
 from schemas.errors import ConfigurationError
 from services.ingest.metrics import Became
-from services.ingest.stage import Notification, Reading
+from services.ingest.stage import Notification, NotificationStage, Reading
 
 TOPIC = "webhook"
 """Where dead letters say that they came from."""
@@ -56,20 +55,19 @@ class PostedBatch:
 class WebhookReceiver:
     """Hands each posted notification to the worker and answers when the worker is done with it.
 
-    `token` may be empty only where `loopback` says that no other machine can connect; `read` is the
-    stage's own reading, for the answer. `deadline` is in seconds, for the body and again for the work;
-    at most `most_in_hand` notifications are in memory at a time.
+    `router` is to be mounted, and `run` to be run beside it. `token` may be empty only where `loopback` says
+    that no other machine can connect. `deadline` is in seconds, for the body and again for the work;
+    at most `most_in_hand` notifications of at most `max_bytes` are in memory at a time.
     """
 
     def __init__(
         self,
         worker: Worker[Notification],
         *,
-        read: Callable[[Notification], Reading],
         token: str,
         loopback: bool,
-        limits: LimitSettings,
-        log: Log,
+        max_bytes: int,
+        log: Log | None = None,
         deadline: float = 10.0,
         most_in_hand: int = 64,
     ) -> None:
@@ -79,11 +77,13 @@ class WebhookReceiver:
                 "SIGHTLINE_INGEST__WEBHOOK__TOKEN to a long random text and give the store the same one, "
                 "or listen on 127.0.0.1 only"
             )
+        if not isinstance(worker.stage, NotificationStage):
+            raise TypeError("the answer tells what the notification stage read, so the worker must have that one")
         self._worker = worker
-        self._read = read
+        self._read = worker.stage.read
         self._token = token.strip()
-        self._limit = limits.notification_bytes
-        self._log = log
+        self._max_bytes = max_bytes
+        self._log = log or Log("sightline.ingest.webhook")
         self._deadline = deadline
         self._most_in_hand = most_in_hand
         self._in_hand = 0
@@ -139,8 +139,10 @@ class WebhookReceiver:
         try:
             async with asyncio.timeout(self._deadline):
                 async for chunk in request.stream():
-                    if len(body) + len(chunk) > self._limit:
-                        sentence = f"more than {self._limit} bytes; SIGHTLINE_LIMITS__NOTIFICATION_BYTES sets the limit"
+                    if len(body) + len(chunk) > self._max_bytes:
+                        sentence = (
+                            f"more than {self._max_bytes} bytes; SIGHTLINE_LIMITS__NOTIFICATION_BYTES sets the limit"
+                        )
                         return JSONResponse({"error": sentence}, 413, headers={"Connection": "close"})
                     body += chunk
         except TimeoutError:

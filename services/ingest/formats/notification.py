@@ -56,10 +56,8 @@ def _enclosed(text: str, envelopes: int) -> Iterator[Observation]:
 
 def _message(message: object, envelopes: int) -> Iterator[Observation]:
     if isinstance(message, list):
-        # EventBridge Pipes hands on a batch as a bare list.
-        within = _opened(envelopes)
-        for one in message:
-            yield from _each(_message(one, within))
+        # EventBridge Pipes hands on a batch without anything around it.
+        yield from _records(message, envelopes)
     elif not isinstance(message, dict):
         raise _unknown("a JSON object was expected")
     elif isinstance(message.get("Type"), str) and "TopicArn" in message:
@@ -88,12 +86,18 @@ def _records(records: object, envelopes: int) -> Iterator[Observation]:
             yield from _each(_enclosed(record["body"], envelopes))
         elif isinstance(record.get("Sns"), dict):
             yield from _each(_sns(record["Sns"], envelopes))
+        elif "eventSource" in record:
+            yield from _each(_s3(record))
         else:
-            yield from _each(_one(record))
+            yield from _each(_whole(record, envelopes))
 
 
-def _one(record: dict[str, object]) -> Iterator[Observation]:
+def _s3(record: dict[str, object]) -> Iterator[Observation]:
     yield read_record(record)
+
+
+def _whole(record: dict[str, object], envelopes: int) -> Iterator[Observation]:
+    yield from _message(record, _opened(envelopes))
 
 
 def _sns(envelope: dict[str, object], envelopes: int) -> Iterator[Observation]:
