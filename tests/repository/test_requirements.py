@@ -71,20 +71,28 @@ def test_the_extra_all_is_every_service() -> None:
     assert project()["project"]["optional-dependencies"]["all"] == [f"sightline[{','.join(SERVICES)}]"]
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_a_service_starts_without_the_libraries_of_the_others(service: str) -> None:
+@pytest.mark.parametrize(
+    ("image", "extras", "entries"),
+    [
+        *((service, (service,), ("cli.distributed", f"services.{service}")) for service in SERVICES),
+        # What deploy/k8s/base/reconcile.yaml runs.
+        ("reconcile", ("ingest", "indexer"), ("cli.reconcile_on_kafka", "cli.one_pass")),
+    ],
+)
+def test_an_image_starts_without_the_libraries_of_the_others(
+    image: str, extras: tuple[str, ...], entries: tuple[str, ...]
+) -> None:
     everything = set().union(*(extra(one) for one in SERVICES))
-    missing = everything - extra(service) - names(project()["project"]["dependencies"])
-    blocked = sorted(module for name in missing for module in IMPORTED_AS[name])
+    installed = names(project()["project"]["dependencies"]).union(*(extra(one) for one in extras))
+    blocked = sorted(module for name in everything - installed for module in IMPORTED_AS[name])
     script = f"""
 import importlib, pkgutil, sys
 sys.modules.update(dict.fromkeys({blocked!r}))
-import services.{service} as package
-for module in ["cli.main", "cli.distributed"]:
-    importlib.import_module(module)
-for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-    if not module.name.endswith("__main__"):
-        importlib.import_module(module.name)
+for entry in ("cli.main", *{entries!r}):
+    package = importlib.import_module(entry)
+    for module in pkgutil.walk_packages(getattr(package, "__path__", ()), entry + "."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
 """
     run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, f"the image of {service} would not start:\n{run.stderr[-2000:]}"
+    assert run.returncode == 0, f"the image of {image} would not start:\n{run.stderr[-1000:]}"
