@@ -18,7 +18,7 @@ from cli.embedded import EmbeddedPipeline, embedded_pipeline
 from cli.parts import Parts
 from cli.search import answer_of, show_results
 from cli.serving import index_status, search_app
-from imaging.samples import write_broken, draw_samples
+from imaging.samples import draw_samples, write_broken
 from runtime import log
 from runtime.lifecycle import ExitCode, run_components
 from runtime.probes import Probes

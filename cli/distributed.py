@@ -15,13 +15,10 @@ from cli.address import leave_address
 from cli.parts import Parts, ensure_collection
 from cli.serving import Front, index_status, search_app
 from cli.sources import S3Buckets, key_patterns
+from cli.transports import InProcessTransport, KafkaTransport, Transport
 from encoders.engine import EncoderEngine
-from runtime.dead_letters import PublishedDeadLetters
 from runtime.http import HttpServer
 from runtime.kafka.admin import check_broker, ensure_topics
-from runtime.kafka.consumer import KafkaConsumer
-from runtime.kafka.metrics import KafkaMetrics
-from runtime.kafka.producer import KafkaPublisher
 from runtime.lifecycle import Component, ExitCode, run_components, stop_on_signals
 from runtime.metrics import StageMetrics
 from runtime.probe_routes import probe_router
@@ -31,7 +28,7 @@ from runtime.stage import Stage
 from runtime.worker import Decode
 from schemas.codec import decode_image_event, decode_judgement
 from schemas.errors import ConfigurationError
-from schemas.topics import DEAD_LETTERS, IMAGE_EMBEDDINGS, IMAGE_EVENTS, NOTIFICATIONS, TOPICS, TopicSpec
+from schemas.topics import IMAGE_EMBEDDINGS, IMAGE_EVENTS, NOTIFICATIONS, TOPICS, TopicSpec
 from services.embedder.metrics import EmbedderMetrics
 from services.embedder.stage import EmbedderStage
 from services.indexer.metrics import IndexerMetrics
@@ -65,18 +62,13 @@ class Assembly:
     parts: Parts
     probes: Probes
     entered: AsyncExitStack
-    kafka_metrics: KafkaMetrics
+    transport: Transport
     groups: dict[Service, list[Component]] = field(default_factory=lambda: {service: [] for service in Service})
     routers: list[APIRouter] = field(default_factory=list)
     stages: dict[str, StageMetrics] = field(default_factory=dict)
     index: VectorIndex | None = None
     engine: EncoderEngine | None = None
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-    async def publisher(self, topic: TopicSpec) -> KafkaPublisher:
-        """A connected publisher to a topic."""
-        publisher = KafkaPublisher(topic, settings=self.parts.settings.kafka, log=self.parts.log)
-        return await self.entered.enter_async_context(publisher)
 
     async def consume(
         self,
@@ -88,27 +80,17 @@ class Assembly:
         consumers: int,
     ) -> Any:
         """Wire a stage between two topics, and answer its worker."""
-        settings = self.parts.settings
         metrics = self.parts.metrics.stage(stage.name)
         self.stages[stage.name] = metrics
         self.probes.stage(stage.name, metrics)
         worker = self.parts.worker(
             await self.entered.enter_async_context(stage),
             decode,
-            await self.publisher(out) if out else None,
-            PublishedDeadLetters(await self.publisher(DEAD_LETTERS)),
+            await self.transport.publisher(out) if out else None,
+            await self.transport.dead_letters(),
             metrics,
         )
-        consumer = KafkaConsumer(
-            topic,
-            stage.name,
-            worker,
-            consumers=consumers,
-            settings=settings.kafka,
-            metrics=self.kafka_metrics,
-            log=self.parts.log,
-            drain_seconds=settings.drain_seconds,
-        )
+        consumer = self.transport.consumer(topic, stage.name, worker, consumers)
         joined = self.probes.component(f"{stage.name} consumer", why="it has not joined its group")
 
         async def run(stop: asyncio.Event) -> None:
@@ -146,10 +128,12 @@ class Assembly:
 async def run_services(settings: Settings, names: Sequence[str]) -> ExitCode:
     """Run the named services until a signal. Raises `ConfigurationError` before anything starts."""
     services = _services(names)
-    if not settings.kafka.bootstrap_servers:
+    on_kafka = bool(settings.kafka.bootstrap_servers)
+    if not on_kafka and not {Service.INGEST, Service.EMBEDDER, Service.INDEXER} <= set(services):
         raise ConfigurationError(
-            "SIGHTLINE_KAFKA__BOOTSTRAP_SERVERS is not set, and `sightline run` moves records over Kafka. Set it to "
-            "your brokers (host:port,host:port), or use `sightline up SOURCE`, which needs no Kafka"
+            "SIGHTLINE_KAFKA__BOOTSTRAP_SERVERS is not set, so nothing connects these services with the others. Set it "
+            "to your brokers (host:port,host:port), run ingest, embedder and indexer in one process, or use "
+            "`sightline up SOURCE`"
         )
     parts = Parts.make(settings)
     probes = Probes()
@@ -160,11 +144,13 @@ async def run_services(settings: Settings, names: Sequence[str]) -> ExitCode:
     server.bind()
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        await check_broker(settings.kafka)
-        await ensure_topics(settings.kafka, TOPICS)
+        if on_kafka:
+            await check_broker(settings.kafka)
+            await ensure_topics(settings.kafka, TOPICS)
         with stop_on_signals(parts.log) as stop:
             async with probes, server, AsyncExitStack() as entered:
-                assembly = Assembly(parts, probes, entered, KafkaMetrics.make(parts.registry))
+                transport = KafkaTransport(parts, entered) if on_kafka else InProcessTransport(parts)
+                assembly = Assembly(parts, probes, entered, transport)
                 await _assemble(assembly, services)
                 front.app = _application(assembly, services)
                 loading.ready()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -50,6 +50,8 @@ class EmbeddedPipeline:
     stages: Sequence[StageMetrics]
     reconcile_metrics: ReconcileMetrics
     watch: FolderWatch | None
+    gap: asyncio.Event
+    """Set when changes may have been missed: compare soon."""
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
     last_report: Report | None = None
 
@@ -67,11 +69,15 @@ class EmbeddedPipeline:
         """What keeps the source's changes coming: the watch of a folder, and reconcile on a schedule."""
         chosen = interval or self.parts.settings.reconcile.interval
         every = chosen or (FOLDER_INTERVAL if self.watch else BUCKET_INTERVAL)
-        components = [Component("reconcile", lambda stop: _until(stop, self._reconcile_every(every)))]
+        return [
+            Component("reconcile", lambda stop: _until(stop, self._reconcile_every(every))),
+            *self.watch_components(),
+        ]
+
+    def watch_components(self) -> list[Component]:
+        """The watch of a folder; a bucket has none."""
         watch = self.watch
-        if watch is not None:
-            components.append(Component("watch", lambda stop: _until(stop, watch.run())))
-        return components
+        return [] if watch is None else [Component("watch", lambda stop: _until(stop, watch.run()))]
 
     def reconciler(
         self,
@@ -124,7 +130,9 @@ class EmbeddedPipeline:
             except DependencyUnavailable as error:
                 self.parts.log.warning("reconcile_postponed", str(error), dependency=error.dependency)
                 wait = min(seconds, RETRY_SECONDS)
-            await asyncio.sleep(wait)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.gap.wait(), wait)
+            self.gap.clear()
 
 
 @asynccontextmanager
@@ -157,6 +165,7 @@ async def embedded_pipeline(parts: Parts, source_text: str) -> AsyncIterator[Emb
         )
         indexer = await entered.enter_async_context(IndexerStage(index, metrics=IndexerMetrics(parts.registry)))
         patterns = key_patterns(settings)
+        gap = asyncio.Event()
         yield EmbeddedPipeline(
             parts=parts,
             source=source,
@@ -191,17 +200,30 @@ async def embedded_pipeline(parts: Parts, source_text: str) -> AsyncIterator[Emb
             ),
             stages=stages,
             reconcile_metrics=ReconcileMetrics(parts.registry),
-            watch=_watch(parts, source, patterns, events, index),
+            watch=_watch(parts, source, patterns, events, index, gap),
+            gap=gap,
         )
 
 
 def _watch(
-    parts: Parts, source: OpenSource, patterns: KeyPatterns, events: InProcessTopic, index: VectorIndex
+    parts: Parts,
+    source: OpenSource,
+    patterns: KeyPatterns,
+    events: InProcessTopic,
+    index: VectorIndex,
+    gap: asyncio.Event,
 ) -> FolderWatch | None:
     store = source.store
     if not isinstance(store, FolderStore):
         return None
-    return FolderWatch(store, patterns, events.publisher(), known_keys=_known_keys(index, store), log=parts.log)
+    return FolderWatch(
+        store,
+        patterns,
+        events.publisher(),
+        known_keys=_known_keys(index, store),
+        on_gap=gap.set,
+        log=parts.log,
+    )
 
 
 def _known_keys(index: VectorIndex, store: FolderStore) -> Callable[[str], Awaitable[Sequence[str]]]:

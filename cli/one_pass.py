@@ -67,7 +67,12 @@ async def _stages(pipeline: EmbeddedPipeline, stop: asyncio.Event) -> AsyncItera
     ended = asyncio.Event()
     drain = pipeline.parts.settings.drain_seconds
     running = asyncio.create_task(
-        run_components(pipeline.stage_components(), stop=ended, drain_seconds=drain, log=pipeline.parts.log)
+        run_components(
+            [pipeline.watch_components(), *pipeline.stage_components()],
+            stop=ended,
+            drain_seconds=drain,
+            log=pipeline.parts.log,
+        )
     )
     try:
         yield running
@@ -93,6 +98,8 @@ async def _pass(pipeline: EmbeddedPipeline, options: PassOptions, console: Conso
         transient=False,
     ) as bar:
         task = bar.add_task("indexing", total=None)
+        if pipeline.watch is not None:
+            await pipeline.watch.started()
         following = asyncio.create_task(_follow(pipeline, bar, task))
         try:
             report = await pipeline.reconciler(guard=guard, retry_rejected=options.retry_rejected).run()

@@ -90,7 +90,7 @@ class Parts:
             return QdrantIndex(
                 collection,
                 url=qdrant.url,
-                api_key=qdrant.api_key.get_secret_value() or None,
+                api_key=qdrant.api_key.get_secret_value(),
                 grpc_port=qdrant.grpc_port,
                 timeout=qdrant.timeout,
             )

@@ -115,17 +115,20 @@ class InProcessTopic:
         self._offsets[lane] += 1
         self._unfinished += 1
         self._idle.clear()
-        await self.lanes[lane].put(
-            Received(
-                topic=self.name,
-                partition=lane,
-                offset=offset,
-                key=message.key,
-                value=message.value,
-                headers=message.headers,
-                timestamp=datetime.now(UTC),
-            )
+        record = Received(
+            topic=self.name,
+            partition=lane,
+            offset=offset,
+            key=message.key,
+            value=message.value,
+            headers=message.headers,
+            timestamp=datetime.now(UTC),
         )
+        try:
+            await self.lanes[lane].put(record)
+        except BaseException:  # cancelled while the lane was full
+            self.finished(1)
+            raise
 
     def finished(self, count: int) -> None:
         """Count records as done."""

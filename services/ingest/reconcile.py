@@ -263,9 +263,10 @@ class Reconciler:
     async def _send(self, events: Sequence[ImageEvent]) -> None:
         if self._publisher is None or not events:
             return
-        await self._publisher.publish([encode(event) for event in events])
         if self._hint_again is not None:
+            # Before the first hint can be acted on: afterwards a file that was young then may look old.
             self._hint_again([event.key for event in events])
+        await self._publisher.publish([encode(event) for event in events])
 
     def _event(self, key: str, *, after: int) -> ImageEvent:
         now = datetime.now(UTC)

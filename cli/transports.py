@@ -1,0 +1,102 @@
+"""The two transports behind one face, so that wiring a service reads the same on Kafka and within one process."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Any, Protocol
+
+from cli.parts import Parts
+from runtime.batch import Publisher
+from runtime.dead_letters import DeadLetterSink, FileDeadLetters, PublishedDeadLetters
+from runtime.in_process import InProcessConsumer, InProcessTopic, QueueMetrics
+from runtime.kafka.consumer import KafkaConsumer
+from runtime.kafka.metrics import KafkaMetrics
+from runtime.kafka.producer import KafkaPublisher
+from runtime.worker import Worker
+from schemas.topics import DEAD_LETTERS, TopicSpec
+
+CAPACITY = 2_000
+"""Records that an in-process topic holds before its publishers wait; a vector of 512 numbers takes 2 kB."""
+
+
+class Consumer(Protocol):
+    """Brings a topic's records to a worker until it is told to stop."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Consume until `stop`, then finish what is in hand."""
+        ...
+
+
+class Transport(Protocol):
+    """Publishers, consumers and dead letters of one process."""
+
+    async def publisher(self, topic: TopicSpec) -> Publisher:
+        """A connected publisher to a topic."""
+        ...
+
+    async def dead_letters(self) -> DeadLetterSink:
+        """Where dead letters go."""
+        ...
+
+    def consumer(self, topic: TopicSpec, group: str, worker: Worker[Any], consumers: int) -> Consumer:
+        """A consumer of a topic, `consumers` batches at a time."""
+        ...
+
+
+class KafkaTransport:
+    """Topics of an Apache Kafka cluster."""
+
+    def __init__(self, parts: Parts, entered: AsyncExitStack) -> None:
+        self._parts = parts
+        self._entered = entered
+        self._metrics = KafkaMetrics.make(parts.registry)
+
+    async def publisher(self, topic: TopicSpec) -> Publisher:
+        """A connected publisher to a topic."""
+        publisher = KafkaPublisher(topic, settings=self._parts.settings.kafka, log=self._parts.log)
+        return await self._entered.enter_async_context(publisher)
+
+    async def dead_letters(self) -> DeadLetterSink:
+        """The topic of the dead letters."""
+        return PublishedDeadLetters(await self.publisher(DEAD_LETTERS))
+
+    def consumer(self, topic: TopicSpec, group: str, worker: Worker[Any], consumers: int) -> Consumer:
+        """A member of a group, or several."""
+        return KafkaConsumer(
+            topic,
+            group,
+            worker,
+            consumers=consumers,
+            settings=self._parts.settings.kafka,
+            metrics=self._metrics,
+            log=self._parts.log,
+            drain_seconds=self._parts.settings.drain_seconds,
+        )
+
+
+class InProcessTransport:
+    """Bounded queues of this process; dead letters are files in the data folder."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._metrics = QueueMetrics(parts.registry)
+        self._topics: dict[str, InProcessTopic] = {}
+
+    def topic(self, spec: TopicSpec) -> InProcessTopic:
+        """The queue that stands for a topic."""
+        if spec.name not in self._topics:
+            lanes = self._parts.settings.encoder.consumers
+            self._topics[spec.name] = InProcessTopic(spec.name, lanes=lanes, capacity=CAPACITY)
+            self._metrics.watch(self._topics[spec.name])
+        return self._topics[spec.name]
+
+    async def publisher(self, topic: TopicSpec) -> Publisher:
+        """A publisher to the topic's queue."""
+        return self.topic(topic).publisher()
+
+    async def dead_letters(self) -> DeadLetterSink:
+        """The files in the data folder."""
+        return FileDeadLetters(self._parts.settings.data_dir / "dead-letters")
+
+    def consumer(self, topic: TopicSpec, group: str, worker: Worker[Any], consumers: int) -> Consumer:
+        """A consumer of all lanes. It drains, since nothing keeps these queues when the process ends."""
+        return InProcessConsumer(self.topic(topic), worker, drain=True)
