@@ -119,8 +119,12 @@ class HttpServer:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. Raises `ConfigurationError`, and whatever ends the serving before that."""
         async with self:
-            if self._server is None or not await self._server.outlives(stop):
-                raise RuntimeError(f"the HTTP server on {self.address} ended by itself")
+            await self.serve_until(stop)
+
+    async def serve_until(self, stop: asyncio.Event) -> None:
+        """For a server that was entered: return once `stop` is set; raise whatever ends the serving before that."""
+        if self._server is None or not await self._server.outlives(stop):
+            raise RuntimeError(f"the HTTP server on {self.address} ended by itself")
 
     def _bound(self) -> socket.socket:
         if self._socket is None:

@@ -24,7 +24,7 @@ _PLUS_READ_AS_SPACE = re.compile(r"(?<=\d) (?=\d\d:?\d\d$)")
 def timestamp(value: object) -> datetime:
     """An ISO 8601 date or time as an aware datetime; without a zone it is UTC. Raises `ValueError`.
 
-    A bare number is refused, since `2024` would otherwise be read as 34 minutes after 1970 began.
+    A bare number is refused: 1711112400000, a day in 2024 in Unix milliseconds, reads as a day in 1711.
     """
     if isinstance(value, datetime):
         return value if value.tzinfo else value.replace(tzinfo=UTC)
@@ -33,7 +33,7 @@ def timestamp(value: object) -> datetime:
     if "T" in text.upper():
         text = _PLUS_READ_AS_SPACE.sub("+", text)
     try:
-        if text.isdigit():
+        if text.isdigit() and len(text) != len("20240515"):
             raise ValueError
         parsed = datetime.fromisoformat(text)
         return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)

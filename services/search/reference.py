@@ -5,6 +5,7 @@ that wants more than reading.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
@@ -27,9 +28,13 @@ def reference_page(openapi: Mapping[str, Any]) -> str:
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(info['title'])} API</title>"
         f"<meta name=viewport content='width=device-width'><style>{_STYLE}</style>"
         f"<h1>{escape(info['title'])} API <small>{escape(info['version'])}</small></h1>"
-        f"<p>{escape(info.get('description', ''))}</p>"
+        f"<p>{_prose(info.get('description', ''))}</p>"
         "<p>For tools: <a href=openapi.json>openapi.json</a> (OpenAPI 3.1).</p>" + "".join(_sections(openapi))
     )
+
+
+def _prose(text: str) -> str:
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _sections(openapi: Mapping[str, Any]) -> Iterator[str]:
@@ -45,10 +50,11 @@ def _sections(openapi: Mapping[str, Any]) -> Iterator[str]:
 def _operation(openapi: Mapping[str, Any], path: str, verb: str, operation: Mapping[str, Any]) -> str:
     parts = [
         f"<h3><span class=verb>{escape(verb.upper())}</span><code>{escape(path)}</code></h3>",
-        f"<p><b>{escape(operation.get('summary', ''))}.</b> {escape(operation.get('description', ''))}</p>",
+        f"<p><b>{escape(operation.get('summary', ''))}.</b> {_prose(operation.get('description', ''))}</p>",
     ]
     if operation.get("parameters"):
-        rows = "".join(_parameter(parameter) for parameter in operation["parameters"])
+        ordered = sorted(operation["parameters"], key=lambda parameter: not parameter.get("required"))
+        rows = "".join(_parameter(openapi, parameter) for parameter in ordered)
         parts.append(f"<table><tr><th>Parameter<th>Type<th>Meaning</tr>{rows}</table>")
     for kind, content in operation.get("requestBody", {}).get("content", {}).items():
         parts.append(f"<p>Body: <code>{escape(kind)}</code></p>{_examples(openapi, content)}")
@@ -60,19 +66,21 @@ def _operation(openapi: Mapping[str, Any], path: str, verb: str, operation: Mapp
     return "".join(parts)
 
 
-def _parameter(parameter: Mapping[str, Any]) -> str:
+def _parameter(openapi: Mapping[str, Any], parameter: Mapping[str, Any]) -> str:
     schema = parameter["schema"]
-    kinds = [schema, *schema.get("anyOf", [])]
+    kinds = [_resolved(openapi, one) for one in (schema, *schema.get("anyOf", []))]
     kind = " or ".join(
-        str(one.get("format") or one["type"]) for one in kinds if "type" in one and one["type"] != "null"
+        ", ".join(one["enum"]) if "enum" in one else str(one.get("format") or one["type"])
+        for one in kinds
+        if one.get("type", "null") != "null"
     )
     bounds = [
         f"{word} {one[name]}"
-        for one in kinds
+        for one in (schema, *kinds[1:])
         for name, word in (("minimum", "from"), ("maximum", "to"), ("default", "default"))
         if one.get(name) is not None
     ]
-    meaning = escape(parameter.get("description") or schema.get("description") or "")
+    meaning = _prose(parameter.get("description") or schema.get("description") or "")
     examples = ", ".join(f"<code>{escape(str(example))}</code>" for example in schema.get("examples", []))
     return (
         f"<tr><td><code>{escape(parameter['name'])}</code>{' (required)' if parameter.get('required') else ''}"
@@ -85,11 +93,15 @@ def _examples(openapi: Mapping[str, Any], content: Mapping[str, Any]) -> str:
     if "examples" in content:
         examples = [one["value"] for one in content["examples"].values()]
     else:
-        schema = content.get("schema", {})
-        reference = schema.get("$ref", "").rpartition("/")[2]
-        resolved = openapi.get("components", {}).get("schemas", {}).get(reference, schema)
+        resolved = _resolved(openapi, content.get("schema", {}))
         if "example" not in resolved and resolved.get("type") == "object" and "properties" in resolved:
             fields = ", ".join(f"<code>{escape(name)}</code>" for name in resolved["properties"])
             return f"<p>Fields: {fields}</p>"
         examples = [resolved["example"]] if "example" in resolved else []
     return "".join(f"<pre>{escape(json.dumps(example, indent=2, ensure_ascii=False))}</pre>" for example in examples)
+
+
+def _resolved(openapi: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    name = schema.get("$ref", "").rpartition("/")[2]
+    resolved: Mapping[str, Any] = openapi.get("components", {}).get("schemas", {}).get(name, schema)
+    return resolved

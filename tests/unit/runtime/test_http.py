@@ -101,6 +101,17 @@ async def test_run_serves_until_it_is_told_to_stop_and_then_frees_the_port() -> 
         assert probe.connect_ex(("127.0.0.1", port)) != 0
 
 
+async def test_a_server_that_was_entered_can_be_told_to_stop() -> None:
+    stop = asyncio.Event()
+    async with HttpServer(app_with(), "127.0.0.1", 0) as server:
+        serving = asyncio.create_task(server.serve_until(stop))
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(server.address)).status_code == 200
+        assert not serving.done()
+        stop.set()
+        await asyncio.wait_for(serving, 5)
+
+
 async def test_a_request_under_way_is_answered_before_the_server_ends() -> None:
     arrived, may_answer, stop = asyncio.Event(), asyncio.Event(), asyncio.Event()
     server = HttpServer(app_with(arrived, may_answer), "127.0.0.1", 0)

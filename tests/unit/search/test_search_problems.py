@@ -1,7 +1,6 @@
 """Every way to ask wrongly, and every way to fail, through the API."""
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -13,15 +12,23 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from runtime.probes import Probes
-from schemas.collection import CollectionMetadata, Status
+from schemas.collection import Status
 from schemas.errors import ConfigurationError, DependencyUnavailable
 from services.search.api import create_app
 from services.search.body import DISCARD_BYTES
 from services.search.options import SearchOptions
 from services.search.query import RECHECK_SECONDS, Searcher
 from stores.vectors import ForeignCollection
-from tests.unit.search.conftest import LIMITS, image_point, rejected
+from tests.unit.search.conftest import LIMITS, image_point, made_for, rejected
 from tests.unit.search.fakes import FakeEngine, FakeIndex, FakeModel, identity
+
+
+@pytest.fixture
+async def index(engine: FakeEngine) -> FakeIndex:
+    """An index that can be taken away, and whose collection can be exchanged."""
+    index = FakeIndex()
+    await index.ensure(made_for(engine.encoder.identity))
+    return index
 
 
 def problem(answer: httpx.Response, status: int, kind: str) -> dict[str, Any]:
@@ -66,6 +73,7 @@ def fields(answer: httpx.Response) -> list[str]:
         ("q=x&taken_after=yesterday", "taken_after"),
         ("q=x&taken_after=2024", "taken_after"),
         ("q=x&taken_before=1715783400", "taken_before"),
+        ("q=x&taken_before=1711112400000", "taken_before"),
         ("q=x&taken_after=0001-01-01T00:00:00%2B14:00", "taken_after"),
         ("q=x&uploaded_after=2024-02-30", "uploaded_after"),
         ("q=x&uploaded_before=", "uploaded_before"),
@@ -300,7 +308,7 @@ async def test_the_collection_is_asked_for_once_and_again_after_a_minute(index: 
     for _ in range(5):
         await searcher.by_text("x", SearchOptions())
     assert index.metadata_asked == 1
-    index.made = CollectionMetadata(encoder=identity("moved-def-fp32"), created_at=datetime.now(UTC))
+    index.made = made_for(identity("moved-def-fp32"))
     now = RECHECK_SECONDS + 1
     with pytest.raises(ForeignCollection):
         await searcher.by_text("x", SearchOptions())
@@ -322,8 +330,9 @@ async def test_a_bug_is_a_500_that_shows_nothing_of_its_inside(client: httpx.Asy
 
 async def test_what_is_not_there_is_a_problem_too(client: httpx.AsyncClient) -> None:
     assert "/docs" in problem(await client.get("/nothing"), 404, "no-such-page")["remedy"]
-    answer = await client.delete("/v1/search")
-    assert "GET" in problem(answer, 405, "method-not-allowed")["remedy"] or "POST" in answer.text
+    answer = await client.delete("/v1/images")
+    assert problem(answer, 405, "method-not-allowed")["remedy"].startswith("Use GET")
+    assert answer.headers["allow"] == "GET"
 
 
 async def test_while_a_needed_component_starts_searches_are_told_to_come_back(

@@ -1,15 +1,21 @@
 """Searches by words, by an image and by id, with every option, through the API."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 
+from runtime.probes import Probes
 from schemas.collection import Status
-from tests.unit.search.conftest import image_point, rejected
-from tests.unit.search.fakes import FakeEngine, FakeIndex
+from services.search.api import create_app
+from stores.qdrant_server import QdrantIndex
+from stores.vectors import VectorIndex
+from tests.unit.search.conftest import client_of, image_point, made_for, rejected
+from tests.unit.search.fakes import FakeEngine, FakeIndex, unit_vector
 
 
 def keys(answer: httpx.Response) -> list[str]:
@@ -18,13 +24,13 @@ def keys(answer: httpx.Response) -> list[str]:
 
 
 @pytest.fixture
-async def three(index: FakeIndex) -> FakeIndex:
+async def three(index: VectorIndex) -> VectorIndex:
     await index.write([image_point("a/one.jpg", etag="e1"), image_point("a/two.jpg"), image_point("b/three.jpg")])
     return index
 
 
 async def test_an_image_finds_itself_first_with_all_that_is_known_of_it(
-    client: httpx.AsyncClient, three: FakeIndex
+    client: httpx.AsyncClient, three: VectorIndex
 ) -> None:
     answer = await client.post("/v1/search", files={"image": b"IMG a/one.jpg"})
     assert answer.headers["content-type"] == "application/json"
@@ -47,7 +53,7 @@ async def test_an_image_finds_itself_first_with_all_that_is_known_of_it(
 
 
 async def test_words_in_the_address_line_and_words_in_json_find_the_same(
-    client: httpx.AsyncClient, three: FakeIndex
+    client: httpx.AsyncClient, three: VectorIndex
 ) -> None:
     words = "IMG b/three.jpg"
     assert keys(await client.get("/v1/search", params={"q": words}))[0] == "b/three.jpg"
@@ -55,7 +61,7 @@ async def test_words_in_the_address_line_and_words_in_json_find_the_same(
 
 
 async def test_a_search_by_id_leaves_the_image_itself_out_and_needs_no_encoder(
-    client: httpx.AsyncClient, three: FakeIndex, engine: FakeEngine
+    client: httpx.AsyncClient, three: VectorIndex, engine: FakeEngine
 ) -> None:
     answer = await client.post("/v1/search", json={"id": str(image_point("a/one.jpg").id)})
     assert sorted(keys(answer)) == ["a/two.jpg", "b/three.jpg"]
@@ -73,33 +79,27 @@ async def test_a_search_by_id_leaves_the_image_itself_out_and_needs_no_encoder(
     ],
 )
 async def test_the_bytes_decide_whatever_file_name_and_content_type_say(
-    client: httpx.AsyncClient, three: FakeIndex, part: Any
+    client: httpx.AsyncClient, three: VectorIndex, part: Any
 ) -> None:
     assert keys(await client.post("/v1/search", files={"image": part}))[0] == "a/two.jpg"
 
 
 async def test_bytes_of_every_value_survive_a_form_without_file_name(
-    client: httpx.AsyncClient, index: FakeIndex, engine: FakeEngine
+    client: httpx.AsyncClient, index: VectorIndex
 ) -> None:
     data = b"IMG" + bytes(range(256)) * 50 + b"\r\n--almost\r\n--"
-    answer = await client.post("/v1/search", files={"image": (None, data)})
-    assert answer.status_code == 200
-    embedded = (await engine.embed_image(data)).vector
-    await index.write([image_point("same.png")])
-    index.points[image_point("same.png").id] = type(image_point("same.png"))(
-        image_point("same.png").id, image_point("same.png").payload, embedded
-    )
+    await index.write([replace(image_point("same.png"), vector=unit_vector(data))])
     best = (await client.post("/v1/search", files={"image": (None, data)})).json()["results"][0]
     assert best["score"] == pytest.approx(1)
 
 
-async def test_only_indexed_images_are_found(client: httpx.AsyncClient, index: FakeIndex) -> None:
+async def test_only_indexed_images_are_found(client: httpx.AsyncClient, index: VectorIndex) -> None:
     await index.write([image_point("good.jpg"), rejected("bad.jpg"), image_point("gone.jpg", status=Status.GONE)])
     assert keys(await client.get("/v1/search", params={"q": "anything"})) == ["good.jpg"]
 
 
 async def test_the_default_limit_is_20_and_a_thousand_may_be_asked_for(
-    client: httpx.AsyncClient, index: FakeIndex
+    client: httpx.AsyncClient, index: VectorIndex
 ) -> None:
     await index.write([image_point(f"{n}.jpg") for n in range(1200)])
     assert len(keys(await client.get("/v1/search", params={"q": "x"}))) == 20
@@ -107,14 +107,16 @@ async def test_the_default_limit_is_20_and_a_thousand_may_be_asked_for(
     assert len(keys(await client.post("/v1/search?limit=1000", files={"image": b"IMG"}))) == 1000
 
 
-async def test_the_threshold_is_the_least_score(client: httpx.AsyncClient, three: FakeIndex) -> None:
-    for threshold, expected in (("0.99", 1), ("-1", 3), ("1", 0)):
+async def test_the_threshold_is_the_least_score(client: httpx.AsyncClient, three: VectorIndex) -> None:
+    everything = (await client.post("/v1/search", files={"image": b"IMG a/one.jpg"})).json()["results"]
+    least = everything[1]["score"]
+    for threshold, expected in ((-1, 3), (least - 1e-6, 2), (least + 1e-6, 1), (0.99, 1)):
         found = keys(await client.post(f"/v1/search?threshold={threshold}", files={"image": b"IMG a/one.jpg"}))
-        assert len(found) == expected or threshold == "1"
+        assert len(found) == expected
 
 
 @pytest.fixture
-async def dated(index: FakeIndex) -> FakeIndex:
+async def dated(index: VectorIndex) -> VectorIndex:
     def at(text: str) -> datetime:
         return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
@@ -155,7 +157,7 @@ async def dated(index: FakeIndex) -> FakeIndex:
 )
 @pytest.mark.parametrize("form", ["words", "json", "id", "image"])
 async def test_options_narrow_every_form_of_search_alike(
-    client: httpx.AsyncClient, dated: FakeIndex, form: str, options: str, expected: list[str]
+    client: httpx.AsyncClient, dated: VectorIndex, form: str, options: str, expected: list[str]
 ) -> None:
     if form == "words":
         answer = await client.get(f"/v1/search?q=anything&{options}")
@@ -169,18 +171,22 @@ async def test_options_narrow_every_form_of_search_alike(
     assert sorted(f"{one['key']}@{one['bucket']}" for one in answer.json()["results"]) == expected
 
 
-async def test_without_a_collection_there_are_no_results_and_no_error(
-    client: httpx.AsyncClient, index: FakeIndex
+async def test_a_point_that_is_not_indexed_is_not_found_even_if_it_kept_a_vector(engine: FakeEngine) -> None:
+    index = FakeIndex()
+    await index.ensure(made_for(engine.encoder.identity))
+    await index.write([image_point("good.jpg"), replace(rejected("bad.jpg"), vector=unit_vector("IMG bad.jpg"))])
+    async with client_of(create_app(index, engine, probes=Probes(), registry=CollectorRegistry())) as client:
+        assert keys(await client.post("/v1/search", files={"image": b"IMG bad.jpg"})) == ["good.jpg"]
+
+
+async def test_without_a_collection_there_are_no_results_and_no_error_and_one_made_later_is_searched_at_once(
+    empty_index: QdrantIndex, engine: FakeEngine
 ) -> None:
-    index.made = None
-    assert keys(await client.get("/v1/search", params={"q": "x"})) == []
-    assert keys(await client.post("/v1/search", files={"image": b"IMG"})) == []
-    assert (await client.post("/v1/search", files={"image": b"no image"})).status_code == 422
-    assert (await client.post("/v1/search", json={"id": str(uuid4())})).status_code == 404
-
-
-async def test_a_collection_that_is_made_later_is_searched_at_once(client: httpx.AsyncClient, three: FakeIndex) -> None:
-    made, three.made = three.made, None
-    assert keys(await client.get("/v1/search", params={"q": "x"})) == []
-    three.made = made
-    assert len(keys(await client.get("/v1/search", params={"q": "x"}))) == 3
+    async with client_of(create_app(empty_index, engine, probes=Probes(), registry=CollectorRegistry())) as client:
+        assert keys(await client.get("/v1/search", params={"q": "x"})) == []
+        assert keys(await client.post("/v1/search", files={"image": b"IMG"})) == []
+        assert (await client.post("/v1/search", files={"image": b"no image"})).status_code == 422
+        assert (await client.post("/v1/search", json={"id": str(uuid4())})).status_code == 404
+        await empty_index.ensure(made_for(engine.encoder.identity))
+        await empty_index.write([image_point("a.jpg")])
+        assert keys(await client.get("/v1/search", params={"q": "x"})) == ["a.jpg"]
