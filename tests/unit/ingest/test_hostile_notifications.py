@@ -169,8 +169,8 @@ BOMBS = {
     "brackets": (b"[" * MEGABYTE, "notification_too_deep"),
     "braces": (b'{"a":' * (MEGABYTE // 5), "notification_too_deep"),
     "digits": (b"9" * MEGABYTE, "malformed_record"),
-    "NaN": (b'{"Records":[NaN]}', "malformed_record"),
-    "infinity": (b'{"Records":[-Infinity]}', "malformed_record"),
+    "NaN": (b'{"Event":"s3:TestEvent","a":NaN}', "malformed_record"),
+    "infinity": (b'{"Event":"s3:TestEvent","a":-Infinity}', "malformed_record"),
     "half a surrogate": (b'{"Records":[{"eventSource":"\\ud800"}]}', "unknown_notification"),
     "UTF-16": ('{"Records":[]}'.encode("utf-16"), "malformed_record"),
     "not UTF-8": (b'{"Records":["\xff"]}', "malformed_record"),
@@ -191,6 +191,30 @@ def test_a_bomb_is_refused_at_once(value: bytes, reason: str) -> None:
     assert len(reading.refused) <= MEGABYTE // 32 + 1
     sound(reading)
     assert time.process_time() - started < 5  # it takes milliseconds; quadratic time would take minutes
+
+
+@pytest.mark.parametrize("bucket", [None, 7, [], "", "a/b", "a\0b", "\ud800", "b" * 256])
+@pytest.mark.parametrize("store", STORES, ids=lambda store: store.origin.value)
+def test_what_cannot_be_a_bucket_is_refused(store: Any, bucket: object) -> None:
+    text = json.dumps(store.write("a.jpg")).replace(f'"name": "{BUCKET}"', f'"name": {json.dumps(bucket)}')
+    reading = read(text.encode())
+    assert reasons(reading) == ["malformed_record"]
+    assert not reading.events
+
+
+@pytest.mark.parametrize("name", ["eTag", "versionId", "sequencer"])
+@pytest.mark.parametrize("value", ["\ud800", "x" * 1025, 7, [], {}])
+def test_a_claim_that_cannot_be_one_is_left_out_and_the_hint_is_still_given(name: str, value: object) -> None:
+    message = aws("a.jpg")
+    message["Records"][0]["s3"]["object"][name] = value
+    message["Records"][0]["s3"]["configurationId"] = value
+    message["Records"][0]["eventName"] = "s3:ObjectCreated:Put"
+    reading = read(message)
+    assert keys(reading) == ["a.jpg"]
+    claim = reading.events[0].claim
+    assert claim is not None
+    assert value not in (claim.etag, claim.version_id, claim.sequencer)
+    sound(reading)
 
 
 def test_of_duplicate_names_the_last_counts() -> None:
