@@ -10,6 +10,8 @@ from prometheus_client.exposition import choose_encoder
 from runtime.probes import Probes, Report
 from runtime.release import RELEASE
 
+RETRY_AFTER_SECONDS = "5"
+
 _NO_STORE = {"Cache-Control": "no-store"}
 _UNAVAILABLE: dict[int | str, dict[str, Any]] = {503: {"description": "No; the answer's `problems` say why."}}
 
@@ -40,10 +42,40 @@ def probe_router(probes: Probes, registry: CollectorRegistry) -> APIRouter:
 
 
 def probe_app(probes: Probes, registry: CollectorRegistry) -> FastAPI:
-    """An app with nothing but the three routes, for a process without an API of its own."""
+    """An app with nothing but the three routes, for a process without an API, or whose API is still loading.
+
+    Other paths are 503 with `Retry-After` until the process is ready, since they may exist then, and 404 after.
+    """
     app = FastAPI(title="Sightline", version=RELEASE, docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(probe_router(probes, registry))
+
+    @app.exception_handler(404)
+    async def nothing_here(_: Request, __: Exception) -> JSONResponse:
+        report = probes.readiness()
+        if report.ok:
+            return _problem(404, "no-such-page", "This process has no API.", "It answers /livez, /readyz and /metrics.")
+        return _problem(
+            503,
+            "starting",
+            "; ".join(report.body["problems"]) + ".",
+            "Try again in a moment; GET /readyz says when.",
+            headers={"Retry-After": RETRY_AFTER_SECONDS},
+        )
+
     return app
+
+
+def _problem(
+    status: int, kind: str, detail: str, remedy: str, *, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    body = {
+        "type": f"urn:sightline:problem:{kind}",
+        "title": kind.replace("-", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "remedy": remedy,
+    }
+    return JSONResponse(body, status_code=status, headers=headers, media_type="application/problem+json")
 
 
 def _answer(report: Report) -> JSONResponse:

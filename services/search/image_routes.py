@@ -28,6 +28,7 @@ def image_router(searcher: Searcher) -> APIRouter:
         options: Annotated[ImageOptions, Query()],
     ) -> Response:
         """An indexed image. For one that was rejected or is gone the 404 says so; `status` answers it anyway."""
-        return json_response(image_json(await searcher.one(image, status=options.status, vector=options.vector)))
+        point = await searcher.one(image, status=options.status.status, vector=options.vector)
+        return json_response(image_json(point))
 
     return router

@@ -6,6 +6,7 @@ was asked for.
 
 import re
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -42,6 +43,20 @@ def timestamp(value: object) -> datetime:
 
 
 Timestamp = Annotated[datetime, BeforeValidator(timestamp)]
+
+
+class StatusChoice(StrEnum):
+    """The statuses that may be asked for: each of `Status`, or any."""
+
+    INDEXED = Status.INDEXED.value
+    REJECTED = Status.REJECTED.value
+    GONE = Status.GONE.value
+    ANY = "any"
+
+    @property
+    def status(self) -> Status | None:
+        """The status that a point must have; None for any."""
+        return None if self is StatusChoice.ANY else Status(self.value)
 
 
 class _Options(BaseModel):
@@ -100,18 +115,20 @@ class ListOptions(Scope):
 
     limit: int = Field(100, ge=1, le=1000, description="At most so many images a page.")
     cursor: str | None = Field(None, max_length=1000, description="`next_cursor` of the page before.")
-    status: Status = Field(Status.INDEXED, description="Which images: found by searches, rejected with a reason, gone.")
+    status: StatusChoice = Field(
+        StatusChoice.INDEXED, description="Which images: those that searches find, rejected with a reason, gone, any."
+    )
 
     def where(self) -> Where:
         """The condition on points."""
-        return Where(status=self.status, source=self.source, bucket=self.bucket, prefix=self.prefix)
+        return Where(status=self.status.status, source=self.source, bucket=self.bucket, prefix=self.prefix)
 
 
 class ImageOptions(_Options):
     """One image."""
 
     vector: bool = Field(False, description="Answer its vector too.")
-    status: Status = Field(Status.INDEXED, description="The status that it must have.")
+    status: StatusChoice = Field(StatusChoice.INDEXED, description="The status that it must have.")
 
 
 def each_once(request: Request) -> None:

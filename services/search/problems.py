@@ -2,6 +2,7 @@
 
 - `Problem`: what the client can mend: a parameter, a body, an image, an id.
 - `DependencyUnavailable`: the index or a remote encoder is away: 503 with `Retry-After`.
+- any other `SightlineError` (an engine that is closing): 503 with `Retry-After`.
 - `ConfigurationError`: the operator must mend it (a foreign encoder, a wrong key): 503 without `Retry-After`.
 - anything else is a bug: 500, logged.
 """
@@ -18,7 +19,7 @@ from starlette.requests import ClientDisconnect
 
 from imaging.formats import BadImage
 from runtime.log import Log
-from schemas.errors import ConfigurationError, DependencyUnavailable
+from schemas.errors import ConfigurationError, DependencyUnavailable, SightlineError
 from stores.vectors import ForeignCollection
 
 RETRY_AFTER_SECONDS = 5
@@ -132,12 +133,13 @@ def install_handlers(app: FastAPI) -> None:
     @app.exception_handler(DependencyUnavailable)
     async def away(_: Request, error: DependencyUnavailable) -> Response:
         log.warning("dependency_unavailable", str(error), stage="search", dependency=error.dependency)
-        return Problem(
-            503,
-            ProblemKind.UNAVAILABLE,
-            f"{error.dependency}: {error.detail}",
-            error.remedy,
-            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+        return _unavailable(f"{error.dependency}: {error.detail}", error.remedy).response()
+
+    @app.exception_handler(SightlineError)
+    async def not_now(_: Request, error: SightlineError) -> Response:
+        log.warning("request_refused", str(error), stage="search")
+        return _unavailable(
+            str(error), "Try again in a moment; GET /readyz says whether the service is ready."
         ).response()
 
     @app.exception_handler(ConfigurationError)
@@ -166,6 +168,10 @@ def install_handlers(app: FastAPI) -> None:
             "The request met an error that was not foreseen.",
             "The service's log has the details under the action request_failed; please report it.",
         ).response()
+
+
+def _unavailable(detail: str, remedy: str) -> Problem:
+    return Problem(503, ProblemKind.UNAVAILABLE, detail, remedy, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
 def _http(request: Request, error: HTTPException) -> Problem:

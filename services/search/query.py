@@ -58,8 +58,8 @@ class Searcher:
             point.vector, limit=options.limit, threshold=options.threshold, where=options.where(without=(image,))
         )
 
-    async def one(self, image: UUID, *, status: Status, vector: bool) -> StoredPoint:
-        """One image by its id. Raises `Problem` 404 when there is none of that status, saying what became of it."""
+    async def one(self, image: UUID, *, status: Status | None, vector: bool) -> StoredPoint:
+        """One image by its id, of any status where that is None. Raises `Problem` 404, saying what became of it."""
         points = await self._index.get([image], with_vectors=vector) if await self._collection() else []
         if not points:
             raise Problem(
@@ -69,7 +69,7 @@ class Searcher:
                 "Ids come from searches and from GET /v1/images; an image that has just been uploaded needs a moment.",
             )
         point = points[0]
-        if point.payload.status is not status:
+        if status is not None and point.payload.status is not status:
             raise _of_another_status(point)
         return point
 

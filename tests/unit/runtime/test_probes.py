@@ -190,3 +190,16 @@ async def test_metrics_come_in_the_format_that_is_asked_for(accept: str, expecte
         answer: Any = await client.get("/metrics", headers={"accept": accept})
     assert answer.headers["content-type"].startswith(expected)
     assert 'sightline_batches_in_flight{stage="embedder"} 1.0' in answer.text
+
+
+async def test_other_paths_are_told_to_come_back_until_the_process_is_ready_and_do_not_exist_then(
+    probes: Probes,
+) -> None:
+    encoder = probes.component("encoder", why="it loads its weights")
+    answer = await get(probes, "/v1/search?q=x")
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["detail"] == "encoder is not ready: it loads its weights."
+    encoder.ready()
+    assert (await get(probes, "/v1/search?q=x")).status_code == 404

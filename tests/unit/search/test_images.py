@@ -99,6 +99,7 @@ async def test_the_vector_comes_when_it_is_asked_for_and_reads_back_exactly(
         ({"status": "indexed"}, ["a/1.jpg", "a/2.jpg", "b/1.jpg", "f/1.jpg"]),
         ({"status": "rejected"}, ["a/bad.jpg"]),
         ({"status": "gone"}, ["a/gone.jpg"]),
+        ({"status": "any", "prefix": "a/"}, ["a/1.jpg", "a/2.jpg", "a/bad.jpg", "a/gone.jpg"]),
         ({"prefix": "a/"}, ["a/1.jpg", "a/2.jpg"]),
         ({"prefix": "a/", "status": "rejected"}, ["a/bad.jpg"]),
         ({"prefix": "A/"}, []),
@@ -133,6 +134,16 @@ async def test_a_rejected_image_is_answered_with_its_reason_when_it_is_asked_for
     assert image["payload"]["reason"] == "not_an_image"
     assert image["payload"]["detail"] == "it looks like an HTML page"
     assert "vector" not in image
+
+
+async def test_an_image_of_any_status_is_answered_when_any_will_do(
+    client: httpx.AsyncClient, index: VectorIndex
+) -> None:
+    points = [image_point("good.jpg"), rejected("bad.jpg"), image_point("gone.jpg", status=Status.GONE)]
+    await index.write(points)
+    for point in points:
+        image = (await client.get(f"/v1/images/{point.id}?status=any")).json()
+        assert image["payload"]["status"] == point.payload.status
 
 
 async def test_a_gone_image_has_no_etag(client: httpx.AsyncClient, index: VectorIndex) -> None:

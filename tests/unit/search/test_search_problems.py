@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from encoders.engine import EngineClosed
 from runtime.probes import Probes
 from schemas.collection import Status
 from schemas.errors import ConfigurationError, DependencyUnavailable
@@ -319,6 +320,15 @@ async def test_a_wrong_key_is_a_503_without_retry(client: httpx.AsyncClient, eng
     answer = await client.get("/v1/search?q=x")
     problem(answer, 503, "misconfigured")
     assert "retry-after" not in answer.headers
+
+
+async def test_an_engine_that_is_closing_is_a_503_that_says_to_try_again(
+    client: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    engine.failure = EngineClosed("the engine was closed")
+    answer = await client.get("/v1/search?q=x")
+    assert problem(answer, 503, "unavailable")["detail"] == "the engine was closed"
+    assert int(answer.headers["retry-after"]) > 0
 
 
 async def test_a_bug_is_a_500_that_shows_nothing_of_its_inside(client: httpx.AsyncClient, engine: FakeEngine) -> None:
