@@ -1,0 +1,274 @@
+"""A bucket behind the S3 API as an object store, by boto3 in threads of its own.
+
+One look is one GetObject: bytes, ETag and Date come from that one answer.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError, IncompleteReadError
+
+from schemas.errors import ConfigurationError, DependencyUnavailable
+from schemas.events import ObjectFacts
+from stores.objects import Found, ListedObject, Look, Missing, Oversized
+from stores.s3_errors import CUT_SHORT, UNREADABLE, at_start, is_archived, is_gone, while_running
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectTypeDef
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MAX_CLOCK_SKEW_SECONDS = 60.0
+"""Further apart than this, the store's clock and ours cannot both be right, and versions would be wrong for long."""
+READ_TRIES = 2
+"""How often an object whose body ends early is fetched again within one look."""
+CONSTANT_ETAG_SIZES = 20
+"""A store that gives one ETag to objects of this many different sizes does not tell changes by ETags."""
+
+# Objects of these classes cannot be read before somebody restores them.
+_ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
+
+
+class S3Store:
+    """An `ObjectStore` over one bucket. Credentials come from boto3's own chain.
+
+    `endpoint_url` None means AWS. Timeouts are seconds, of each connection and of each wait for data;
+    botocore itself tries twice, since the worker backs off and tries again anyway. `max_connections`
+    is also the number of looks under way at once. `max_bytes` is the largest object that is read.
+    `now` gives Unix seconds of our own clock; `client` replaces the boto3 client that would be made.
+    """
+
+    source = "s3"
+
+    def __init__(
+        self,
+        bucket: str,
+        *,
+        max_bytes: int,
+        endpoint_url: str | None = None,
+        region: str | None = None,
+        addressing_style: Literal["auto", "path", "virtual"] = "auto",
+        connect_timeout: float = 5.0,
+        read_timeout: float = 30.0,
+        max_connections: int = 64,
+        client: "S3Client | None" = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.bucket = bucket
+        self._endpoint_url = endpoint_url
+        self._region = region
+        self._config = Config(
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            max_pool_connections=max_connections,
+            retries={"mode": "standard", "total_max_attempts": 2},
+            s3={"addressing_style": addressing_style},
+        )
+        self._max_bytes = max_bytes
+        self._given = client
+        self._client: S3Client | None = client
+        self._now = now
+        self._threads = ThreadPoolExecutor(max_connections, thread_name_prefix="s3")
+
+    @property
+    def _where(self) -> str:
+        return f"s3://{self.bucket} at {self._endpoint_url or 'AWS'}"
+
+    async def __aenter__(self) -> Self:
+        """Connect, and list one key: it needs the same rights as the proof that an object is gone.
+
+        Raises `ConfigurationError` for a missing bucket, missing or wrong credentials, a bucket that
+        may not be listed and an impossible endpoint; `DependencyUnavailable` when nothing answers.
+        """
+        try:
+            await self._run(self._connect)
+        except BaseException:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections and end the threads, without waiting for a store that hangs."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._client is not None and self._given is None:
+            self._client.close()
+
+    async def look(self, key: str) -> Look:
+        """The object as it is now. Raises `DependencyUnavailable`.
+
+        `Missing` is NoSuchKey, a delete marker, a key that no object can have, or an object that is
+        archived, so that nobody can open it: restoring it brings it back.
+        """
+        return await self._run(self._look, key)
+
+    async def list(self, prefix: str = "") -> AsyncIterator[ListedObject]:
+        """Every readable object whose key starts with `prefix`; keys that end in "/" (folder markers) are left out.
+
+        Raises `DependencyUnavailable` when a page cannot be had, and `ConfigurationError` when the
+        store's ETags are empty or all the same.
+        """
+        etags = _EtagCheck(self._where)
+        token = ""
+        while True:
+            page = await self._run(self._page, prefix, token)
+            for entry in page.get("Contents", []):
+                if not entry["Key"].endswith("/") and not _archived(entry):
+                    etag = _bare(entry.get("ETag", ""))
+                    etags.see(entry["Key"], etag, entry["Size"])
+                    yield ListedObject(entry["Key"], etag, entry["Size"], entry["LastModified"])
+            if not page.get("IsTruncated", False):
+                return
+            following = page.get("NextContinuationToken", "")
+            if following in ("", token):
+                raise DependencyUnavailable(
+                    "s3",
+                    f"{self._where}: the listing says that it goes on, but not where",
+                    "The store's ListObjectsV2 is faulty; upgrade it",
+                )
+            token = following
+
+    def _connect(self) -> None:
+        try:
+            if self._client is None:
+                session = boto3.session.Session()
+                self._client = session.client(
+                    "s3", endpoint_url=self._endpoint_url, region_name=self._region, config=self._config
+                )
+            self._client.list_objects_v2(Bucket=self.bucket, MaxKeys=1)
+        except (*UNREADABLE, ValueError) as error:
+            raise at_start(self._where, error) from error
+
+    def _page(self, prefix: str, token: str) -> dict[str, Any]:
+        more: dict[str, Any] = {"ContinuationToken": token} if token else {}
+        try:
+            # botocore asks for url-encoded keys by itself, and decodes them where the answer says that they are.
+            return dict(
+                self._connected().list_objects_v2(
+                    Bucket=self.bucket, Prefix=prefix, OptionalObjectAttributes=["RestoreStatus"], **more
+                )
+            )
+        except UNREADABLE as error:
+            raise while_running(f"listing {self._where}", error) from error
+
+    def _look(self, key: str) -> Look:
+        tries = READ_TRIES
+        while True:
+            tries -= 1
+            try:
+                return self._get(key)
+            except UNREADABLE as error:
+                if isinstance(error, ClientError) and (is_gone(error) or is_archived(error)):
+                    return Missing(self._date(key, error.response["ResponseMetadata"]["HTTPHeaders"]))
+                if not (isinstance(error, CUT_SHORT) and tries):
+                    raise while_running(f"reading s3://{self.bucket}/{key}", error) from error
+
+    def _get(self, key: str) -> Look:
+        answer = self._connected().get_object(Bucket=self.bucket, Key=key)
+        body = answer["Body"]
+        try:
+            date_ms = self._date(key, answer["ResponseMetadata"]["HTTPHeaders"])
+            etag = _bare(answer.get("ETag", ""))
+            if "ContentLength" not in answer or not etag:
+                raise DependencyUnavailable(
+                    "s3",
+                    f"s3://{self.bucket}/{key}: the store's answer has no {'ETag' if not etag else 'Content-Length'}",
+                    "Without it nobody can tell a complete object from a cut one; "
+                    "check the store, and any proxy before it",
+                )
+            facts = ObjectFacts(
+                etag=etag,
+                size=answer["ContentLength"],
+                content_type=answer.get("ContentType"),
+                modified_at=answer.get("LastModified") or datetime.fromtimestamp(date_ms / 1000, UTC),
+            )
+            if facts.size > self._max_bytes:
+                return Oversized(facts, date_ms, self._max_bytes)
+            data = body.read()
+            if len(data) != facts.size:
+                raise IncompleteReadError(actual_bytes=len(data), expected_bytes=facts.size)
+            return Found(facts, date_ms, data)
+        finally:
+            body.close()
+
+    def _date(self, key: str, headers: dict[str, str]) -> int:
+        """The store's clock in the answer, in Unix milliseconds. Raises `DependencyUnavailable` unless it is sane."""
+        now = self._now()
+        try:
+            date = parsedate_to_datetime(headers.get("date", "")).timestamp()
+        except ValueError:
+            raise DependencyUnavailable(
+                "s3",
+                f"s3://{self.bucket}/{key}: the answer has no Date that can be read ({headers.get('date')!r}), while "
+                f"our clock says {_clock(now)}",
+                "The store, or a proxy before it, must send the Date header: versions come from it",
+            ) from None
+        if abs(date - now) > MAX_CLOCK_SKEW_SECONDS:
+            raise DependencyUnavailable(
+                "s3",
+                f"s3://{self.bucket}/{key}: the store's clock says {_clock(date)}, ours {_clock(now)}",
+                "Set both by NTP; more than a minute apart would give lasting wrong versions",
+            )
+        return round(date * 1000)
+
+    def _connected(self) -> "S3Client":
+        if self._client is None:
+            raise RuntimeError("enter the store before using it")
+        return self._client
+
+    async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
+
+
+class _EtagCheck:
+    """Notices a store whose ETags say nothing."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._only: str | None = None
+        self._sizes: set[int] = set()
+        self._varies = False
+
+    def see(self, key: str, etag: str, size: int) -> None:
+        """Raises `ConfigurationError` for an empty ETag, and once enough sizes share one ETag."""
+        if not etag:
+            raise ConfigurationError(
+                f"{self._where} lists {key} without an ETag, so that no change could be noticed; "
+                "use a store, or a gateway, that gives every object an ETag"
+            )
+        if self._varies:
+            return
+        if self._only not in (None, etag):
+            self._varies = True
+            self._sizes.clear()
+            return
+        self._only = etag
+        self._sizes.add(size)
+        if len(self._sizes) >= CONSTANT_ETAG_SIZES:
+            raise ConfigurationError(
+                f"{self._where} gives objects of {len(self._sizes)} different sizes the same ETag {etag!r}, so that "
+                "no change could be noticed; use a store, or a gateway, whose ETags change with the bytes"
+            )
+
+
+def _bare(etag: str) -> str:
+    return etag.removeprefix("W/").strip('"')
+
+
+def _archived(entry: "ObjectTypeDef") -> bool:
+    return entry.get("StorageClass") in _ARCHIVES and "RestoreExpiryDate" not in entry.get("RestoreStatus", {})
+
+
+def _clock(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
