@@ -90,11 +90,7 @@ class S3Store:
         Raises `ConfigurationError` for a missing bucket, missing or wrong credentials, a bucket that
         may not be listed and an impossible endpoint; `DependencyUnavailable` when nothing answers.
         """
-        try:
-            await self._run(self._connect)
-        except BaseException:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-            raise
+        await self._run(self._connect)
         return self
 
     async def __aexit__(
@@ -123,12 +119,18 @@ class S3Store:
         token = ""
         while True:
             page = await self._run(self._page, prefix, token)
+            if "IsTruncated" not in page:
+                raise DependencyUnavailable(
+                    "s3",
+                    f"{self._where}: the answer to a listing is none",
+                    "Correct SIGHTLINE_S3__ENDPOINT_URL: something else answers there, perhaps a proxy's login page",
+                )
             for entry in page.get("Contents", []):
                 if not entry["Key"].endswith("/") and not _archived(entry):
                     etag = _bare(entry.get("ETag", ""))
                     etags.see(entry["Key"], etag, entry["Size"])
                     yield ListedObject(entry["Key"], etag, entry["Size"], entry["LastModified"])
-            if not page.get("IsTruncated", False):
+            if not page["IsTruncated"]:
                 return
             following = page.get("NextContinuationToken", "")
             if following in ("", token):
@@ -146,9 +148,13 @@ class S3Store:
                 self._client = session.client(
                     "s3", endpoint_url=self._endpoint_url, region_name=self._region, config=self._config
                 )
-            self._client.list_objects_v2(Bucket=self.bucket, MaxKeys=1)
+            answer = self._client.list_objects_v2(Bucket=self.bucket, MaxKeys=1)
         except (*UNREADABLE, ValueError) as error:
             raise at_start(self._where, error) from error
+        if "IsTruncated" not in answer:
+            raise ConfigurationError(
+                f"{self._where} is no S3: something else answers there; correct SIGHTLINE_S3__ENDPOINT_URL"
+            )
 
     def _page(self, prefix: str, token: str) -> dict[str, Any]:
         more: dict[str, Any] = {"ContinuationToken": token} if token else {}

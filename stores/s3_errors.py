@@ -19,6 +19,7 @@ from botocore.exceptions import (
     SSLError,
     TokenRetrievalError,
 )
+from botocore.exceptions import ConnectionError as NotConnected
 from botocore.parsers import ResponseParserError
 
 from schemas.errors import ConfigurationError, DependencyUnavailable, SightlineError
@@ -102,7 +103,7 @@ def at_start(where: str, error: Exception) -> SightlineError:
     if isinstance(error, ClientError):
         waits = status_of(error) >= 500 or status_of(error) == 429 or code_of(error) == "RequestTimeTooSkewed"
     else:
-        waits = isinstance(error, HTTPClientError | ResponseParserError) and not isinstance(error, SSLError)
+        waits = isinstance(error, NotConnected | HTTPClientError) and not isinstance(error, SSLError)
     if waits:
         return DependencyUnavailable("s3", f"{where}: {detail}", remedy)
     if isinstance(error, ClientError) and code_of(error) == "NoSuchBucket":
