@@ -1,0 +1,210 @@
+"""Any model of open_clip as an `Encoder`."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as functional
+from open_clip.transform import PreprocessCfg
+from PIL import Image
+from torch import Tensor, nn
+
+from encoders.encoder import OutOfMemory, Prepared, Vectors
+from encoders.preprocessing import Preprocessing
+from encoders.vision_transformer import FastVisionTransformer, can_be_fast
+from encoders.weights import Source, find_weights
+from schemas.errors import ConfigurationError
+from schemas.events import EncoderIdentity
+
+USUAL_BATCH = 16
+"""Images; what weight layouts on a CPU are chosen for."""
+FAITHFUL = 0.9999
+"""The least cosine with open_clip's own forward pass at which the faster one is used."""
+
+
+class OpenClipEncoder:
+    """A model of open_clip, by any name that `encoders.weights` understands.
+
+    `device` is "auto" (CUDA, else MPS, else CPU) or what torch calls it. Computes in float32 on CPU and MPS, in
+    bfloat16 on CUDA (float16 on cards older than Ampere); vectors are normalised in float32 everywhere.
+    """
+
+    def __init__(self, name: str, *, device: str = "auto") -> None:
+        self.name = name
+        self._device = _choose_device(device)
+        self._dtype = _choose_dtype(self._device)
+        self._identity: EncoderIdentity | None = None
+        self._tokenizer: Callable[[list[str]], Tensor] | None = None
+        self._tokenizer_obstacle = ""
+
+    @property
+    def identity(self) -> EncoderIdentity:
+        """Known after `load`, since the fingerprint contains a hash of the weights."""
+        if self._identity is None:
+            raise RuntimeError(f"{self.name} has no identity before load()")
+        return self._identity
+
+    @property
+    def target_size(self) -> int | None:
+        """The longer side of the model's input; known after `load`."""
+        return max(self._preprocessing.height, self._preprocessing.width)
+
+    @property
+    def device(self) -> str:
+        """As torch names it."""
+        return str(self._device)
+
+    def load(self) -> None:
+        """Find and load the weights, and make a forward pass. Raises `ConfigurationError`."""
+        source = find_weights(self.name)
+        model = _create(source)
+        self._preprocessing = Preprocessing(PreprocessCfg(**model.visual.preprocess_cfg))
+        weights = _digest(model, open_clip.get_model_config(source.architecture), source)
+        self._model = model.to(device=self._device, dtype=self._dtype)
+        self._features = self._choose_features()
+        self._load_tokenizer(source)
+        blank = np.zeros((self._preprocessing.height, self._preprocessing.width, 3), dtype=np.uint8)
+        dimension = int(self._embed([blank]).shape[1])
+        dtype = str(self._dtype).removeprefix("torch.")
+        self._identity = EncoderIdentity(
+            model=source.label, fingerprint=f"{weights}-{self._preprocessing.digest}-{dtype}", dimension=dimension
+        )
+
+    def prepare(self, image: Image.Image) -> Prepared:
+        """The model's view of an image, exactly as open_clip's transform resizes and crops it: height x width x 3."""
+        return self._preprocessing.pixels(image)
+
+    def forward(self, batch: Sequence[Prepared]) -> Vectors:
+        """Unit vectors of shape (n, dimension). Raises `OutOfMemory`."""
+        if not batch:
+            return np.zeros((0, self.identity.dimension), dtype=np.float32)
+        return self._embed(batch)
+
+    def encode_text(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors of shape (n, dimension). Raises `ConfigurationError` where the tokenizer is missing."""
+        if not texts:
+            return np.zeros((0, self.identity.dimension), dtype=np.float32)
+        if self._tokenizer is None:
+            raise ConfigurationError(self._tokenizer_obstacle)
+        with torch.inference_mode():
+            tokens = self._tokenizer(list(texts)).to(self._device)
+            return _unit(self._guarded(lambda: self._model.encode_text(tokens)))
+
+    def _embed(self, batch: Sequence[Prepared]) -> Vectors:
+        with torch.inference_mode():
+            pixels = torch.from_numpy(np.stack(batch))
+            if self._device.type == "cuda":
+                pixels = pixels.pin_memory()
+            return _unit(self._guarded(lambda: self._features(pixels.to(self._device, non_blocking=True))))
+
+    def _guarded(self, work: Callable[[], Tensor]) -> Tensor:
+        try:
+            return work()
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            raise OutOfMemory(str(error)) from error
+        except RuntimeError as error:
+            # What torch's allocator for the CPU says.
+            if "can't allocate memory" in str(error):
+                raise OutOfMemory(str(error)) from error
+            raise
+
+    def _plain_features(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self._model.encode_image(self._preprocessing.normalise(pixels).to(self._dtype))
+        return features
+
+    def _choose_features(self) -> Callable[[Tensor], Tensor]:
+        """open_clip's own forward pass, or a faster one that has shown on this machine that it computes the same."""
+        visual = self._model.visual
+        if self._device.type != "cpu" or not can_be_fast(visual):
+            return self._plain_features
+        mean, std = self._preprocessing.mean, self._preprocessing.std
+        with torch.inference_mode():
+            fast = FastVisionTransformer(visual, mean=mean, std=std, batch=USUAL_BATCH)
+            shape = (2, self._preprocessing.height, self._preprocessing.width, 3)
+            noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+            pixels = torch.from_numpy(noise)
+            cosine = functional.cosine_similarity(fast(pixels), self._plain_features(pixels)).min().item()
+        if not cosine >= FAITHFUL:
+            return self._plain_features
+        # The fast one has laid out the weights anew; a second copy would serve nobody.
+        self._model.visual = nn.Identity()
+        return fast
+
+    def _load_tokenizer(self, source: Source) -> None:
+        # Images can be embedded without it, so its lack stops only those who ask with words.
+        try:
+            self._tokenizer = open_clip.get_tokenizer(source.architecture)
+        except Exception as error:
+            cause = str(error).strip().partition("\n")[0]
+            self._tokenizer_obstacle = (
+                f"{self.name} can embed images but no words: its tokenizer is not on this machine ({cause}). Install "
+                "the package transformers and run once with a network, or search by image"
+            )
+
+
+def _choose_device(wish: str) -> torch.device:
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if wish == "auto":
+        return torch.device("cuda:0" if cuda else "mps" if mps else "cpu")
+    try:
+        device = torch.device(wish)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise ConfigurationError(f"the device {wish!r} is not known; write auto, cpu, cuda, cuda:1 or mps")
+    usable = {"cpu": True, "cuda": cuda and (device.index or 0) < torch.cuda.device_count(), "mps": mps}[device.type]
+    if not usable:
+        raise ConfigurationError(
+            f"the device {wish!r} is not usable on this machine: torch finds none; write auto or cpu"
+        )
+    return torch.device("cuda:0") if wish == "cuda" else device
+
+
+def _choose_dtype(device: torch.device) -> torch.dtype:
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+
+
+def _create(source: Source) -> Any:
+    try:
+        # Seeded, without moving the process's own stream of random numbers.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = open_clip.create_model(
+                source.architecture,
+                source.pretrained,
+                precision="fp32",
+                device="cpu",
+                require_pretrained=not source.random,
+                pretrained_text=False,
+                **source.options,
+            )
+    except Exception as error:
+        cause = " ".join(str(error).split())[:300]
+        raise ConfigurationError(
+            f"the model {source.label} cannot be loaded from {source.pretrained or source.architecture}: {cause}. "
+            "Check that the weights are complete and made for this architecture"
+        ) from error
+    return model.eval().requires_grad_(False)
+
+
+def _digest(model: nn.Module, config: dict[str, Any] | None, source: Source) -> str:
+    """A hash of what decides the vectors besides preprocessing: every weight, and the configuration of the function."""
+    digest = hashlib.sha256()
+    options = {key: value for key, value in source.options.items() if key != "force_preprocess_cfg"}
+    digest.update(json.dumps([config, options], sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()[:16]
+
+
+def _unit(features: Tensor) -> Vectors:
+    vectors: Vectors = functional.normalize(features.float(), dim=-1).cpu().numpy()
+    return vectors

@@ -1,0 +1,304 @@
+"""One model shared by everybody in the process: images decoded in threads, embedded in batches, matched to callers."""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from encoders.batches import BatchQueue, ImageBatch, ImageRequest, TextRequest
+from encoders.encoder import Encoder, OutOfMemory, Prepared, Vectors
+from imaging.decode import BadImage, open_image
+from imaging.room import PixelRoom
+from schemas.errors import SightlineError
+from schemas.events import EncoderIdentity, ImageFacts
+
+__all__ = ["BadImage", "BatchReport", "EncodedImage", "EncoderEngine", "EngineClosed", "WarmUp"]
+
+PIXELS_AT_ONCE = 48_000_000
+"""Decoded and not yet prepared, in all threads: four pictures of 12 megapixels, 144 MB as RGB."""
+BATCHES_UNTIL_GROWTH = 32
+"""Batches that fit after one that did not, before a larger one is tried again."""
+WARM_UP_SECONDS = 2.0
+
+Payload = TypeVar("Payload", Prepared, str)
+
+
+class EngineClosed(SightlineError):
+    """The engine was closed, or broke, before it could answer."""
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """What the bytes say, and the unit vector of shape (d,), float32."""
+
+    image: ImageFacts
+    vector: Vectors
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """One forward pass. Seconds; `waited` is the time before it in which the model stood idle for decoding."""
+
+    images: int
+    forward: float
+    waited: float
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """A first look at where time goes, in seconds: `prepare` of one image, `forward` and `finish` of a batch."""
+
+    images: int
+    prepare: float
+    forward: float
+    finish: float
+
+    @property
+    def images_per_second(self) -> float:
+        """Of the model alone, decoding not counted."""
+        return self.images / (self.forward + self.finish)
+
+
+class EncoderEngine:
+    """Call `embed_image` as often at once as you like; batches form by themselves. An async context manager.
+
+    Decoding and preparing run in `decode_threads` threads (0: one for each processor), the model in one more. Not
+    more than two batches of images are admitted at a time, and decoded pixels are bounded, so memory does not grow
+    with the number of callers. A batch that does not fit on the device is halved; the size that fits is remembered
+    and raised again later. `on_batch` is called on the event loop after each batch of images.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        batch_size: int = 32,
+        max_wait_seconds: float = 0.01,
+        decode_threads: int = 0,
+        max_pixels: int = 100_000_000,
+        on_batch: Callable[[BatchReport], None] | None = None,
+    ) -> None:
+        self.encoder = encoder
+        self.warm_up: WarmUp | None = None
+        """Known once the engine has been entered."""
+        self._batch_size = self._limit = batch_size
+        self._fitting = 0
+        self._max_pixels = max_pixels
+        self._on_batch = on_batch
+        self._threads = decode_threads or _processors()
+        self._queue = BatchQueue(max_wait_seconds)
+        self._room = PixelRoom(PIXELS_AT_ONCE)
+        self._closed: EngineClosed | None = None
+
+    @property
+    def identity(self) -> EncoderIdentity:
+        """The encoder's; known once the engine has been entered."""
+        return self.encoder.identity
+
+    @property
+    def batch_limit(self) -> int:
+        """The batch size in use: `batch_size`, or less while the device has no room for more."""
+        return self._limit
+
+    @property
+    def waiting(self) -> int:
+        """Requests that are ready and wait for the model now."""
+        return len(self._queue)
+
+    async def __aenter__(self) -> Self:
+        """Load the model and warm up, off the event loop. Raises `ConfigurationError`."""
+        self._loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self._load)
+        self._admission = asyncio.Semaphore(2 * self._batch_size + self._threads)
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
+        self._forward_thread = threading.Thread(target=self._run, name="forward", daemon=True)
+        self._forward_thread.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish the batch in hand, fail everybody else with `EngineClosed`, and end the threads."""
+        self._close(EngineClosed("the engine was closed before this request had its turn; ask again after the restart"))
+        await asyncio.to_thread(self._forward_thread.join)
+        await asyncio.to_thread(self._pool.shutdown)
+
+    async def embed_image(self, data: bytes, *, urgent: bool = False) -> EncodedImage:
+        """Decode and embed the bytes of one image.
+
+        `urgent` is for those who wait for an answer, as in a search by image: such a request passes the others.
+        Raises `BadImage` for the bytes, `EngineClosed`, and whatever the model's forward pass raises.
+        """
+        if urgent:
+            return await self._embed_image(data, urgent=True)
+        async with self._admission:
+            return await self._embed_image(data, urgent=False)
+
+    async def embed_texts(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of shape (n, d). Does not wait behind images: it gets the next free slot of the model."""
+        chunks = [tuple(texts[at : at + self._batch_size]) for at in range(0, len(texts), self._batch_size)]
+        answers = [self._ask(TextRequest(chunk, self._loop.create_future())) for chunk in chunks]
+        if not answers:
+            return np.zeros((0, self.identity.dimension), dtype=np.float32)
+        return np.concatenate(await asyncio.gather(*answers))
+
+    async def _embed_image(self, data: bytes, *, urgent: bool) -> EncodedImage:
+        self._check_open()
+        with self._queue.preparing():
+            facts, prepared = await self._loop.run_in_executor(self._pool, self._prepare, data)
+            answer = self._ask(ImageRequest(prepared, self._loop.create_future(), urgent=urgent))
+        return EncodedImage(facts, await answer)
+
+    def _ask(self, request: ImageRequest | TextRequest) -> "asyncio.Future[Vectors]":
+        self._check_open()
+        if not self._queue.put(request):
+            raise self._closed or EngineClosed("the engine is closed")
+        return request.answer
+
+    def _check_open(self) -> None:
+        if self._closed is not None:
+            raise EngineClosed(str(self._closed))
+
+    # In the threads that decode
+
+    def _prepare(self, data: bytes) -> tuple[ImageFacts, Prepared]:
+        self._check_open()
+        opened = open_image(data, max_pixels=self._max_pixels, at_least=self.encoder.target_size)
+        with self._room.taken(opened.pixels):
+            decoded = opened.decode()
+            return decoded.facts, self.encoder.prepare(decoded.image)
+
+    # In the thread of the model
+
+    def _load(self) -> None:
+        self.encoder.load()
+        size = self.encoder.target_size or 256
+        picture = Image.effect_noise((2 * size, 2 * size), 64).convert("RGB")
+        began = time.perf_counter()
+        prepared = self.encoder.prepare(picture)
+        prepared_at = time.perf_counter()
+        self.encoder.forward([prepared])
+        one = time.perf_counter() - prepared_at
+        # A whole batch where that is quick; a large model on a processor would need minutes.
+        images = max(1, min(self._batch_size, int(WARM_UP_SECONDS / max(one, 1e-6))))
+        forwarding = time.perf_counter()
+        vectors = self._in_parts([prepared] * images, self.encoder.forward)
+        finishing = time.perf_counter()
+        _finish(vectors, images)
+        ended = time.perf_counter()
+        self.warm_up = WarmUp(images, prepared_at - began, finishing - forwarding, ended - finishing)
+
+    def _run(self) -> None:
+        try:
+            while (work := self._queue.take(self._limit)) is not None:
+                if isinstance(work, ImageBatch):
+                    self._forward(work)
+                else:
+                    self._encode_text(work)
+        except BaseException as error:
+            # Whoever waits must learn of it; nobody else would ever tell them.
+            self._close(_broken(error))
+            raise
+
+    def _forward(self, batch: ImageBatch) -> None:
+        began = time.perf_counter()
+        try:
+            vectors = self._in_parts([request.prepared for request in batch.requests], self.encoder.forward)
+            rows = _finish(vectors, len(batch.requests))
+        except BaseException as error:
+            self._fail([request.answer for request in batch.requests], error)
+            return
+        report = BatchReport(len(batch.requests), time.perf_counter() - began, batch.waited)
+        self._deliver([(request.answer, row) for request, row in zip(batch.requests, rows, strict=True)], report)
+
+    def _encode_text(self, request: TextRequest) -> None:
+        try:
+            vectors = self._in_parts(request.texts, self.encoder.encode_text)
+            if len(vectors) != len(request.texts):
+                raise RuntimeError(f"the model made {len(vectors)} vectors of {len(request.texts)} texts")
+        except BaseException as error:
+            self._fail([request.answer], error)
+        else:
+            self._deliver([(request.answer, vectors)])
+
+    def _fail(self, answers: "list[asyncio.Future[Vectors]]", error: BaseException) -> None:
+        """Give an error to those whose batch it was; what is no mere `Exception` ends the thread as well."""
+        if isinstance(error, Exception):
+            self._deliver([(answer, error) for answer in answers])
+            return
+        self._deliver([(answer, _broken(error)) for answer in answers])
+        raise error
+
+    def _in_parts(self, items: Sequence[Payload], encode: Callable[[Sequence[Payload]], Vectors]) -> Vectors:
+        """All items through the model, in as many parts as fit on the device."""
+        parts: list[Vectors] = []
+        done = 0
+        while done < len(items):
+            part = items[done : done + self._limit]
+            try:
+                parts.append(encode(part))
+            except OutOfMemory as error:
+                if len(part) == 1:
+                    raise OutOfMemory(f"not even one fits on {self.encoder.device}: {error}") from error
+                self._limit, self._fitting = len(part) // 2, 0
+                continue
+            done += len(part)
+            self._grow(len(part))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _grow(self, fitted: int) -> None:
+        if self._limit == self._batch_size or fitted < self._limit:
+            return
+        self._fitting += 1
+        if self._fitting >= BATCHES_UNTIL_GROWTH:
+            self._limit, self._fitting = min(self._batch_size, 2 * self._limit), 0
+
+    # Back to the callers
+
+    def _deliver(
+        self, answers: "list[tuple[asyncio.Future[Vectors], Vectors | Exception]]", report: BatchReport | None = None
+    ) -> None:
+        def on_the_loop() -> None:
+            for future, answer in answers:
+                if future.done():
+                    continue
+                if isinstance(answer, Exception):
+                    future.set_exception(answer)
+                else:
+                    future.set_result(answer)
+            if report is not None and self._on_batch is not None:
+                self._on_batch(report)
+
+        # The loop may have been closed by someone who did not leave the engine first; then nobody waits any more.
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(on_the_loop)
+
+    def _close(self, reason: EngineClosed) -> None:
+        self._closed = self._closed or reason
+        self._deliver([(request.answer, EngineClosed(str(reason))) for request in self._queue.close()])
+
+
+def _broken(error: BaseException) -> EngineClosed:
+    return EngineClosed(f"the thread of the model ended: {error!r}; restart the process")
+
+
+def _finish(vectors: Vectors, expected: int) -> list[Vectors]:
+    """One vector for each image, each with memory of its own. Raises if the model lost or added one."""
+    if len(vectors) != expected:
+        raise RuntimeError(f"the model made {len(vectors)} vectors of {expected} images")
+    return [row.copy() for row in vectors]
+
+
+def _processors() -> int:
+    """The processors that this process may use, which containers often limit."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
