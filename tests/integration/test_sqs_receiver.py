@@ -205,7 +205,7 @@ async def test_stopping_does_not_wait_for_a_long_poll(client: "SQSClient", queue
 
     def second(real: Any, arguments: Any) -> Any:
         loop.call_soon_threadsafe(polling.set)
-        return real.receive_message(**arguments | {"WaitTimeSeconds": 3})
+        return real.receive_message(**arguments | {"WaitTimeSeconds": 5})
 
     watched = Faulty(client, receive_message=[first, second])
     made = ingest()
@@ -214,7 +214,7 @@ async def test_stopping_does_not_wait_for_a_long_poll(client: "SQSClient", queue
         started = time.monotonic()
         running.stop.set()
         await asyncio.wait_for(running.task, SOON)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 3
     # What the poll still brings belongs to nobody, and is given back rather than hidden for 30 s.
     await send(client, queue, aws("late.jpg"))
     await until(lambda: counted(made, "release"))
