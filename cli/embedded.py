@@ -6,8 +6,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from cli.parts import Parts, ensure_collection
-from cli.sources import OneStore, OpenSource, key_patterns, open_source
+from cli.indexes import ensure_collection, make_index
+from cli.models import make_engine
+from cli.parts import Parts
+from cli.patterns import key_patterns
+from cli.sources import OneStore, OpenSource, open_source
 from encoders.engine import EncoderEngine
 from runtime.dead_letters import FileDeadLetters
 from runtime.in_process import InProcessConsumer, InProcessTopic, QueueMetrics
@@ -141,9 +144,9 @@ async def embedded_pipeline(parts: Parts, source_text: str) -> AsyncIterator[Emb
     settings = parts.settings
     embedder_metrics = EmbedderMetrics(parts.registry)
     async with AsyncExitStack() as entered:
-        index = await entered.enter_async_context(parts.index())
-        engine = await entered.enter_async_context(parts.engine(embedder_metrics))
-        await ensure_collection(index, engine)
+        index = await entered.enter_async_context(make_index(parts))
+        engine = await entered.enter_async_context(make_engine(parts, embedder_metrics))
+        await ensure_collection(index, engine, parts)
         source = await open_source(source_text, settings, index)
         await entered.enter_async_context(source.store)
         consumers = settings.encoder.consumers
@@ -163,7 +166,9 @@ async def embedded_pipeline(parts: Parts, source_text: str) -> AsyncIterator[Emb
                 in_hand=2 * settings.encoder.batch_size,
             )
         )
-        indexer = await entered.enter_async_context(IndexerStage(index, metrics=IndexerMetrics(parts.registry)))
+        indexer = await entered.enter_async_context(
+            IndexerStage(index, model=settings.encoder.model, metrics=IndexerMetrics(parts.registry))
+        )
         patterns = key_patterns(settings)
         gap = asyncio.Event()
         yield EmbeddedPipeline(

@@ -84,7 +84,8 @@ def index(
     log_level: LogLevel = "WARNING",
 ) -> None:
     """Bring the index up to date with a folder or a bucket once, and end."""
-    from cli.one_pass import PassOptions, one_pass
+    from cli.one_pass import one_pass
+    from cli.pass_report import PassOptions
 
     settings = settings_for(data_dir=data_dir, model=model, log_level=log_level)
     run(one_pass(settings, source, PassOptions(verify=False, guarded=False, as_json=as_json)))
@@ -109,8 +110,7 @@ def reconcile(
 
     Embedded, or on Kafka where SIGHTLINE_KAFKA__BOOTSTRAP_SERVERS is set.
     """
-    from cli.one_pass import PassOptions, one_pass
-    from cli.reconcile_on_kafka import reconcile_on_kafka
+    from cli.pass_report import PassOptions
 
     settings = settings_for(data_dir=data_dir, model=model, log_level=log_level)
     changes = {"max_gone": max_gone, "max_gone_share": max_gone_share}
@@ -123,7 +123,10 @@ def reconcile(
         retry_rejected=retry_rejected,
         as_json=as_json,
     )
-    work = reconcile_on_kafka if settings.kafka.bootstrap_servers else one_pass
+    if settings.kafka.bootstrap_servers:
+        from cli.reconcile_on_kafka import reconcile_on_kafka as work
+    else:
+        from cli.one_pass import one_pass as work
     run(work(settings, source, options))
 
 

@@ -1,10 +1,8 @@
 """One pass over a source, embedded: `sightline index` and `sightline reconcile`."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -12,27 +10,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cli.address import find_running
 from cli.embedded import EmbeddedPipeline, embedded_pipeline
 from cli.parts import Parts
+from cli.pass_report import PassOptions, show_report
 from runtime.lifecycle import ExitCode, run_components, stop_on_signals
 from runtime.settings import Settings
 from schemas.errors import ConfigurationError
-from services.ingest.reconcile import DriftKind, Guard, Report
-
-
-@dataclass(frozen=True, kw_only=True)
-class PassOptions:
-    """How one pass goes. `verify` compares a second time; `guarded` refuses a mass of deletions."""
-
-    verify: bool
-    guarded: bool
-    dry_run: bool = False
-    retry_rejected: bool = False
-    as_json: bool = False
-
-    def guard(self, settings: Settings) -> Guard:
-        """The guard that the settings and the options ask for."""
-        if not self.guarded:
-            return Guard(share=1.0, count=2**62)
-        return Guard(share=settings.reconcile.max_gone_share, count=settings.reconcile.max_gone)
 
 
 async def one_pass(settings: Settings, source: str, options: PassOptions) -> ExitCode:
@@ -121,52 +102,3 @@ async def _follow(pipeline: EmbeddedPipeline, bar: Progress, task: object) -> No
         done = published - pipeline.events.unfinished
         bar.update(task, total=published or None, completed=done)  # type: ignore[arg-type]
         await asyncio.sleep(0.1)
-
-
-def show_report(
-    report: Report,
-    options: PassOptions,
-    *,
-    dry_run: bool,
-    counts: dict[str, int] | None = None,
-    again: Report | None = None,
-) -> None:
-    """Print what a pass found and did, as JSON or for a person."""
-    if options.as_json:
-        print(
-            json.dumps(
-                {
-                    "bucket": report.bucket,
-                    "dry_run": dry_run,
-                    "listed": report.listed,
-                    "unchanged": report.unchanged,
-                    "missing": report.missing,
-                    "stale": report.stale,
-                    "orphaned": report.orphaned,
-                    "retried": report.retried,
-                    "refused": report.refused,
-                    "remaining": None if again is None else again.drift,
-                    "counts": counts,
-                }
-            )
-        )
-        return
-    did = "would look at" if dry_run else "looked at"
-    print(
-        f"{report.bucket}: {report.listed} images listed, {report.unchanged} unchanged; {did} "
-        f"{report.missing} missing, {report.stale} stale, {report.orphaned} orphaned, {report.retried} to retry"
-    )
-    for kind in DriftKind:
-        if report.examples[kind] and (dry_run or kind is DriftKind.ORPHANED):
-            print(f"  {kind.value}: {', '.join(report.examples[kind])}{' …' if getattr(report, kind) > 5 else ''}")
-    if report.refused:
-        print(report.refused)
-    if counts is not None:
-        print(f"index: {counts['indexed']} indexed, {counts['rejected']} rejected, {counts['gone']} gone")
-    if again is not None and again.drift:
-        print(f"a second comparison still disagrees on {again.drift} objects:")
-        for kind in DriftKind:
-            if again.examples[kind]:
-                print(f"  {kind.value}: {', '.join(again.examples[kind])}")
-    elif again is not None:
-        print("a second comparison found no difference")

@@ -10,10 +10,12 @@ import httpx
 from rich.console import Console
 
 from cli.address import find_running
-from cli.one_pass import PassOptions, show_report
+from cli.indexes import make_index
 from cli.parts import Parts
+from cli.pass_report import PassOptions, show_report
+from cli.patterns import key_patterns
 from cli.search import answer_of
-from cli.sources import key_patterns, s3_store
+from cli.sources import s3_store
 from runtime.kafka.admin import check_broker
 from runtime.kafka.producer import KafkaPublisher
 from runtime.lifecycle import ExitCode
@@ -45,7 +47,7 @@ class ServedIndex:
     async def scroll(self, where: Where, *, limit: int, cursor: str | None = None, with_vectors: bool = False) -> Page:
         """A page of the points that match."""
         wanted = {
-            "status": where.status.value if where.status else None,
+            "status": where.status.value if where.status else "any",
             "source": where.source,
             "bucket": where.bucket,
             "prefix": where.prefix,
@@ -65,7 +67,7 @@ class ServedIndex:
 
     async def _one(self, one: UUID) -> StoredPoint | None:
         async with self._at_once:
-            response = await self._get(f"/v1/images/{one}", {})
+            response = await self._get(f"/v1/images/{one}", {"status": "any"})
         if response.status_code == httpx.codes.NOT_FOUND:
             return None
         image = answer_of(response)
@@ -140,7 +142,7 @@ async def _reader(parts: Parts) -> AsyncIterator[tuple[IndexReader, EncoderIdent
     """The index to compare with: a Qdrant server, or what a search service on this data folder serves."""
     settings = parts.settings
     if settings.qdrant.url:
-        async with parts.index() as index:
+        async with make_index(parts) as index:
             stored = await index.metadata()
             if stored is None:
                 raise ConfigurationError(

@@ -13,7 +13,9 @@ from rich.table import Table
 
 from cli.address import find_running
 from cli.parts import Parts
+from cli.serving import index_status, search_app
 from runtime.lifecycle import ExitCode
+from runtime.probes import Probes
 from runtime.settings import Settings
 from schemas.errors import ConfigurationError, SightlineError
 
@@ -39,9 +41,12 @@ async def search_client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         async with httpx.AsyncClient(base_url=running.url, timeout=60.0) as client:
             yield client
         return
-    from cli.serving import search_only
+    from cli.indexes import make_index
+    from cli.models import make_engine
 
-    async with search_only(Parts.make(settings)) as application:
+    parts = Parts.make(settings)
+    async with make_index(parts) as index, make_engine(parts) as engine:
+        application = search_app(parts, index, engine, Probes(), lambda: index_status(index, engine))
         transport = httpx.ASGITransport(app=application)
         async with httpx.AsyncClient(transport=transport, base_url="http://sightline") as client:
             yield client

@@ -1,14 +1,12 @@
 """The HTTP side of a process: answers from the first moment, with the whole API once everything is loaded."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
 
 from cli.parts import Parts
-from encoders.engine import EncoderEngine
 from runtime.http import AsgiApp
 from runtime.probes import Probes
 from runtime.release import RELEASE
@@ -16,6 +14,9 @@ from schemas.collection import Status
 from services.search.answers import StatusAnswer
 from services.search.api import create_app
 from stores.vectors import VectorIndex, Where
+
+if TYPE_CHECKING:
+    from encoders.engine import EncoderEngine
 
 StatusReport = Callable[[], Awaitable[StatusAnswer]]
 
@@ -42,7 +43,7 @@ class Front:
 def search_app(
     parts: Parts,
     index: VectorIndex,
-    engine: EncoderEngine,
+    engine: "EncoderEngine",
     probes: Probes,
     status: StatusReport,
     routers: Sequence[APIRouter] = (),
@@ -53,7 +54,7 @@ def search_app(
 
 async def index_status(
     index: VectorIndex,
-    engine: EncoderEngine,
+    engine: "EncoderEngine",
     *,
     runs: Sequence[str] = (),
     since: datetime | None = None,
@@ -74,10 +75,3 @@ async def index_status(
         **counts,
         **{"dimension": identity.dimension, **more},
     )
-
-
-@asynccontextmanager
-async def search_only(parts: Parts) -> AsyncIterator[FastAPI]:
-    """The search API over the data folder's own index, for a command that finds nobody running."""
-    async with parts.index() as index, parts.engine() as engine:
-        yield search_app(parts, index, engine, Probes(), lambda: index_status(index, engine))

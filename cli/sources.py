@@ -10,7 +10,6 @@ from typing import Self
 
 from runtime.settings import Settings
 from schemas.errors import ConfigurationError
-from services.ingest.patterns import KeyPatterns
 from stores.folder import FolderClock, FolderStore
 from stores.objects import ObjectStore
 from stores.s3 import S3Store
@@ -60,11 +59,6 @@ async def open_source(text: str, settings: Settings, index: VectorIndex) -> Open
     highest = await index.highest_version("folder", source.path.name)
     store = FolderStore(source.path, max_bytes=settings.limits.object_bytes, clock=FolderClock(highest))
     return OpenSource(store, "")
-
-
-def key_patterns(settings: Settings) -> KeyPatterns:
-    """Which keys are wanted."""
-    return KeyPatterns(settings.ingest.include, settings.ingest.exclude)
 
 
 def _claim_folder_name(data_dir: Path, source: FolderSource) -> None:

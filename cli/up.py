@@ -27,7 +27,8 @@ async def up(settings: Settings, source: str, interval: float | None) -> ExitCod
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     probes = Probes()
     pipeline_ready = probes.component("pipeline", why="the model is being loaded")
-    front = Front(probe_app(probes, parts.registry))
+    starting = probe_app(probes, parts.registry)
+    front = Front(starting)
     port = 8080 if settings.port is None else settings.port
     server = HttpServer(front, settings.host, port, drain_seconds=settings.drain_seconds)
     server.bind()
@@ -40,18 +41,23 @@ async def up(settings: Settings, source: str, interval: float | None) -> ExitCod
                     parts, pipeline.index, pipeline.engine, probes, lambda: _status(pipeline, server.address)
                 )
                 pipeline_ready.ready()
-                with leave_address(settings.data_dir, server.address, f"up {source}"):
-                    console.print(f"sightline keeps {pipeline.source.text} indexed; search it at {server.address}")
-                    await run_components(
-                        [
-                            pipeline.feed_components(interval),
-                            *pipeline.stage_components(),
-                            [Component("http", server.serve_until)],
-                        ],
-                        stop=stop,
-                        drain_seconds=settings.drain_seconds,
-                        log=parts.log,
-                    )
+                try:
+                    with leave_address(settings.data_dir, server.address, f"up {source}"):
+                        console.print(f"sightline keeps {pipeline.source.text} indexed; search it at {server.address}")
+                        await run_components(
+                            [
+                                pipeline.feed_components(interval),
+                                *pipeline.stage_components(),
+                                [Component("http", server.serve_until)],
+                            ],
+                            stop=stop,
+                            drain_seconds=settings.drain_seconds,
+                            log=parts.log,
+                        )
+                finally:
+                    # The index closes before the server does.
+                    pipeline_ready.not_ready("it is stopping")
+                    front.app = starting
     finally:
         server.close()
     return ExitCode.CLEAN

@@ -205,8 +205,8 @@ class StageMetrics:
         """Monotonic time of the last finished batch, for the liveness probe."""
         self.in_flight = 0
         """Batches being worked on now, for the liveness probe."""
-        self.waiting_for: set[str] = set()
-        """Dependencies waited for now."""
+        self.waiting_for: Counter[str] = Counter()
+        """Dependencies waited for now, each by so many batches."""
 
     def received(self, records: Sequence[Received]) -> None:
         """A batch arrived."""
@@ -242,7 +242,9 @@ class StageMetrics:
 
     def waiting(self, dependency: str, waits: bool) -> None:
         """A stage began or ceased to wait for a dependency."""
-        (self.waiting_for.add if waits else self.waiting_for.discard)(dependency)
+        self.waiting_for[dependency] += 1 if waits else -1
+        if self.waiting_for[dependency] <= 0:
+            del self.waiting_for[dependency]
         self._all.waiting.labels(self._stage, dependency).set(int(dependency in self.waiting_for))
 
     @contextmanager

@@ -55,11 +55,12 @@ class Retry:
                 except DependencyUnavailable as error:
                     delay = self._policy.delay(attempt)
                     attempt += 1
-                    if waiting_on not in (None, error.dependency):
-                        self._metrics.waiting(waiting_on or "", False)
-                    waiting_on = error.dependency
+                    if waiting_on != error.dependency:
+                        if waiting_on is not None:
+                            self._metrics.waiting(waiting_on, False)
+                        waiting_on = error.dependency
+                        self._metrics.waiting(waiting_on, True)
                     self._metrics.retried(error.dependency)
-                    self._metrics.waiting(error.dependency, True)
                     self._log.warning(
                         "dependency_unavailable",
                         str(error),

@@ -61,5 +61,5 @@ class EmbedderMetrics:
     def forward(self, report: BatchReport) -> None:
         """Count one forward pass; given to the engine as its `on_batch`."""
         self._forward_images.observe(report.images)
-        self._forward_seconds.observe(report.forward_seconds)
-        self._starved.inc(report.waited_seconds)
+        self._forward_seconds.observe(report.forward)
+        self._starved.inc(report.waited)

@@ -18,13 +18,14 @@ class IndexerStage:
     """`ImageEmbedded`, `ImageGone` and `ImageRejected` to points.
 
     The index is entered by whoever owns it, since search shares it. Where the collection does not
-    exist yet, the first record's encoder makes it: the indexer itself loads no model.
+    exist yet, the first record made by `model` makes it: the indexer itself loads no model.
     """
 
     name = "indexer"
 
-    def __init__(self, index: VectorIndex, *, metrics: IndexerMetrics) -> None:
+    def __init__(self, index: VectorIndex, *, model: str, metrics: IndexerMetrics) -> None:
         self._index = index
+        self._model = model
         self._metrics = metrics
         self._encoder: EncoderIdentity | None = None
 
@@ -42,7 +43,7 @@ class IndexerStage:
     async def process(self, items: Sequence[Item[Judgement]]) -> Mapping[str, Outcome]:
         """Write the batch in one call. Raises `DependencyUnavailable` when the index is away."""
         now = datetime.now(UTC)
-        encoder = await self._collection_encoder(items[0].event.encoder, now)
+        encoder = await self._collection_encoder(items, now)
         outcomes: dict[str, Outcome] = {}
         points: list[Point] = []
         for item in items:
@@ -57,11 +58,15 @@ class IndexerStage:
         self._measure(items, points)
         return outcomes
 
-    async def _collection_encoder(self, first: EncoderIdentity, now: datetime) -> EncoderIdentity:
+    async def _collection_encoder(self, items: Sequence[Item[Judgement]], now: datetime) -> EncoderIdentity:
         if self._encoder is None:
             stored = await self._index.metadata()
             if stored is None:
-                stored = await self._index.ensure(CollectionMetadata(encoder=first, created_at=now))
+                # A record of another model must not claim the collection that is named after ours.
+                ours = [item.event.encoder for item in items if item.event.encoder.model == self._model]
+                if not ours:
+                    return EncoderIdentity(model=self._model, fingerprint="not-yet-known", dimension=1)
+                stored = await self._index.ensure(CollectionMetadata(encoder=ours[0], created_at=now))
             self._encoder = stored.encoder
         return self._encoder
 

@@ -74,9 +74,12 @@ def test_the_extra_all_is_every_service() -> None:
 @pytest.mark.parametrize(
     ("image", "extras", "entries"),
     [
-        *((service, (service,), ("cli.distributed", f"services.{service}")) for service in SERVICES),
+        *(
+            (service, (service,), ("cli.distributed", f"cli.wiring.{service}", f"services.{service}"))
+            for service in SERVICES
+        ),
         # What deploy/k8s/base/reconcile.yaml runs.
-        ("reconcile", ("ingest", "indexer"), ("cli.reconcile_on_kafka", "cli.one_pass")),
+        ("reconcile", ("ingest", "indexer"), ("cli.reconcile_on_kafka",)),
     ],
 )
 def test_an_image_starts_without_the_libraries_of_the_others(

@@ -1,0 +1,88 @@
+"""What one process of a fleet is made of, gathered service by service."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+
+from cli.parts import Parts
+from cli.transports import Transport
+from runtime.lifecycle import Component
+from runtime.metrics import StageMetrics
+from runtime.probes import Probes
+from runtime.stage import Stage
+from runtime.worker import Decode, Worker
+from schemas.topics import TopicSpec
+
+
+class Service(StrEnum):
+    """The services, in the order of the pipeline."""
+
+    INGEST = "ingest"
+    EMBEDDER = "embedder"
+    INDEXER = "indexer"
+    SEARCH = "search"
+
+
+@dataclass
+class Assembly:
+    """The components of a process, in groups that stop in the order of the pipeline."""
+
+    parts: Parts
+    probes: Probes
+    entered: AsyncExitStack
+    transport: Transport
+    services: list[Service]
+    groups: dict[Service, list[Component]] = field(default_factory=lambda: {service: [] for service in Service})
+    routers: list[APIRouter] = field(default_factory=list)
+    stages: dict[str, StageMetrics] = field(default_factory=dict)
+    application: Callable[[], FastAPI] | None = None
+    """Makes the app of a process with an API of its own, once all routers are known."""
+    shared: dict[str, Any] = field(default_factory=dict)
+    since: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    async def share(self, name: str, make: Callable[[], Awaitable[Any]]) -> Any:
+        """What several services of a process use together (the engine, the index): made by the first that asks."""
+        if name not in self.shared:
+            self.shared[name] = await make()
+        return self.shared[name]
+
+    async def consume(
+        self,
+        service: Service,
+        topic: TopicSpec,
+        stage: Stage[Any],
+        decode: Decode[Any],
+        *,
+        out: TopicSpec | None,
+        consumers: int,
+    ) -> Worker[Any]:
+        """Wire a stage between two topics, and answer its worker."""
+        metrics = self.parts.metrics.stage(stage.name)
+        self.stages[stage.name] = metrics
+        self.probes.stage(stage.name, metrics)
+        worker = self.parts.worker(
+            await self.entered.enter_async_context(stage),
+            decode,
+            await self.transport.publisher(out) if out else None,
+            await self.transport.dead_letters(),
+            metrics,
+        )
+        consumer = self.transport.consumer(topic, stage.name, worker, consumers)
+        started = self.probes.component(f"{stage.name} consumer", why="it has not started")
+
+        async def run(stop: asyncio.Event) -> None:
+            started.ready()
+            await consumer.run(stop)
+
+        self.groups[service].append(Component(stage.name, run))
+        return worker
+
+    def waiting_for(self) -> list[str]:
+        """The dependencies that any stage of this process waits for now."""
+        return sorted({name for stage in self.stages.values() for name in stage.waiting_for})

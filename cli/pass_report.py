@@ -1,0 +1,73 @@
+"""How one pass of reconcile goes, and what it tells."""
+
+import json
+from dataclasses import dataclass
+
+from runtime.settings import Settings
+from services.ingest.reconcile import DriftKind, Guard, Report
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassOptions:
+    """How one pass goes. `verify` compares a second time; `guarded` refuses a mass of deletions."""
+
+    verify: bool
+    guarded: bool
+    dry_run: bool = False
+    retry_rejected: bool = False
+    as_json: bool = False
+
+    def guard(self, settings: Settings) -> Guard:
+        """The guard that the settings and the options ask for."""
+        if not self.guarded:
+            return Guard(share=1.0, count=2**62)
+        return Guard(share=settings.reconcile.max_gone_share, count=settings.reconcile.max_gone)
+
+
+def show_report(
+    report: Report,
+    options: PassOptions,
+    *,
+    dry_run: bool,
+    counts: dict[str, int] | None = None,
+    again: Report | None = None,
+) -> None:
+    """Print what a pass found and did, as JSON or for a person."""
+    if options.as_json:
+        print(
+            json.dumps(
+                {
+                    "bucket": report.bucket,
+                    "dry_run": dry_run,
+                    "listed": report.listed,
+                    "unchanged": report.unchanged,
+                    "missing": report.missing,
+                    "stale": report.stale,
+                    "orphaned": report.orphaned,
+                    "retried": report.retried,
+                    "refused": report.refused,
+                    "remaining": None if again is None else again.drift,
+                    "counts": counts,
+                }
+            )
+        )
+        return
+    did = "would look at" if dry_run else "looked at"
+    print(
+        f"{report.bucket}: {report.listed} images listed, {report.unchanged} unchanged; {did} "
+        f"{report.missing} missing, {report.stale} stale, {report.orphaned} orphaned, {report.retried} to retry"
+    )
+    for kind in DriftKind:
+        if report.examples[kind] and (dry_run or kind is DriftKind.ORPHANED):
+            print(f"  {kind.value}: {', '.join(report.examples[kind])}{' …' if getattr(report, kind) > 5 else ''}")
+    if report.refused:
+        print(report.refused)
+    if counts is not None:
+        print(f"index: {counts['indexed']} indexed, {counts['rejected']} rejected, {counts['gone']} gone")
+    if again is not None and again.drift:
+        print(f"a second comparison still disagrees on {again.drift} objects:")
+        for kind in DriftKind:
+            if again.examples[kind]:
+                print(f"  {kind.value}: {', '.join(again.examples[kind])}")
+    elif again is not None:
+        print("a second comparison found no difference")
