@@ -1,0 +1,52 @@
+import subprocess
+import sys
+
+import pytest
+
+from encoders.registry import KNOWN, make_encoder
+from schemas.errors import ConfigurationError
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("hashin", "did you mean hashing?"),
+        ("ViT-B-32/laion2b_s34b_b79", "did you mean ViT-B-32/laion2b_s34b_b79k"),
+        ("vit-b-32/openai", "did you mean ViT-B-32/openai"),
+        ("", "hashing, ViT-B-32/laion2b_s34b_b79k"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_close_matches_and_the_usual_names(name: str, words: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        make_encoder(name)
+    assert words in str(caught.value)
+
+
+def test_everything_known_is_known_to_open_clip_with_the_dimension_that_is_told() -> None:
+    import open_clip
+
+    for description in KNOWN:
+        assert description.licence
+        if description.name == "hashing":
+            continue
+        architecture, _, tag = description.name.partition("/")
+        assert open_clip.get_pretrained_cfg(architecture, tag)
+        assert open_clip.get_model_config(architecture)["embed_dim"] == description.dimension
+
+
+def test_the_hashing_encoder_needs_no_torch() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['open_clip'] = None\n"
+        "from PIL import Image\n"
+        "import encoders.engine\n"
+        "from encoders.registry import make_encoder\n"
+        "from schemas.errors import ConfigurationError\n"
+        "e = make_encoder('hashing'); e.load()\n"
+        "print(e.forward([e.prepare(Image.new('RGB', (9, 9)))]).shape)\n"
+        "try: make_encoder('ViT-B-32/openai')\n"
+        "except ConfigurationError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "(1, 256)" in done.stdout
+    assert "install 'sightline[embedder]'" in done.stdout
