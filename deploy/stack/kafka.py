@@ -32,6 +32,8 @@ share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 log.segment.bytes=67108864
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 """
 
 _LOGGING = """rootLogger.level=WARN

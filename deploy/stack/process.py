@@ -96,6 +96,8 @@ def free_port(preferred: int = 0) -> int:
     """The preferred port if nobody has it, else any free one."""
     for port in (preferred, 0):
         with socket.socket() as probe:
+            # A server that was just killed leaves its port lingering, which is no reason to move.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
@@ -123,7 +125,8 @@ def _command_of(pid: int) -> str:
         os.waitpid(pid, os.WNOHANG)
     listed = subprocess.run(["ps", "-o", "stat=,command=", "-p", str(pid)], capture_output=True, text=True, check=False)
     state, _, command = listed.stdout.strip().partition(" ")
-    return "" if state.startswith("Z") else command.strip()
+    # While other threads of a killed process still end ("l"), they hold its ports.
+    return "" if state.startswith("Z") and "l" not in state else command.strip()
 
 
 def _signal(pid: int, number: int) -> None:

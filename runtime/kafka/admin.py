@@ -19,7 +19,8 @@ async def check_broker(settings: KafkaSettings, *, timeout: float = 5.0) -> None
     Raises `ConfigurationError` with the addresses and the setting to change when none does.
     """
     async with _admin(settings, timeout) as admin:
-        await asyncio.wait_for(admin.describe_cluster(), timeout)
+        async with asyncio.timeout(timeout):
+            await admin.describe_cluster()
 
 
 async def ensure_topics(settings: KafkaSettings, specs: Sequence[TopicSpec], *, timeout: float = 30.0) -> None:
@@ -29,7 +30,8 @@ async def ensure_topics(settings: KafkaSettings, specs: Sequence[TopicSpec], *, 
     may not be created, when the cluster refuses to create it, or when no broker answers in time.
     """
     async with _admin(settings, timeout) as admin:
-        existing = set(await asyncio.wait_for(admin.list_topics(), timeout))
+        async with asyncio.timeout(timeout):
+            existing = set(await admin.list_topics())
         missing = [spec for spec in specs if topic_name(settings, spec.name) not in existing]
         if not missing:
             return
@@ -39,7 +41,8 @@ async def ensure_topics(settings: KafkaSettings, specs: Sequence[TopicSpec], *, 
                 f"Kafka at {settings.bootstrap_servers} has no topic {names}, and SIGHTLINE_KAFKA__CREATE_TOPICS is "
                 "off: create it there, or switch creation on"
             )
-        answer = await asyncio.wait_for(admin.create_topics([_new_topic(settings, spec) for spec in missing]), timeout)
+        async with asyncio.timeout(timeout):
+            answer = await admin.create_topics([_new_topic(settings, spec) for spec in missing])
         for name, code, *message in answer.topic_errors:
             error = for_code(code)
             if code and error is not TopicAlreadyExistsError:
@@ -64,7 +67,8 @@ def _new_topic(settings: KafkaSettings, spec: TopicSpec) -> NewTopic:
 async def _admin(settings: KafkaSettings, timeout: float) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(**client_options(settings))
     try:
-        await asyncio.wait_for(admin.start(), timeout)
+        async with asyncio.timeout(timeout):
+            await admin.start()
         yield admin
     except (KafkaError, TimeoutError) as error:
         raise ConfigurationError(

@@ -210,7 +210,8 @@ class KafkaConsumer:
             lane.close()
         consumers = [lane.consumer for lane in self.lanes]
         try:
-            await asyncio.wait_for(broker.stop(), self._drain_seconds)
+            async with asyncio.timeout(self._drain_seconds):
+                await broker.stop()
         except (TimeoutError, KafkaError, ExceptionGroup) as error:
             # The group notices by the session timeout; nothing was committed that was not done.
             self._log.warning("group_not_left", f"{self.topic}: left without saying goodbye to Kafka: {error!r}")

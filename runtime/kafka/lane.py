@@ -87,7 +87,7 @@ class Lane(ConsumerRebalanceListener):  # type: ignore[misc]
         finally:
             self.batch = None
             if batch is not None:
-                batch.left.set()
+                batch.leave()
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Let the batch in hand finish and commit before its partitions are given away."""
@@ -98,7 +98,8 @@ class Lane(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         batch.give_up()
         try:
-            await asyncio.wait_for(batch.left.wait(), self.terms.revoke_patience)
+            async with asyncio.timeout(self.terms.revoke_patience):
+                await batch.left.wait()
         except TimeoutError:
             batch.lost = True
             self.terms.log.warning(
@@ -132,6 +133,7 @@ class KafkaBatch:
     lost: bool = False
     """True once the group went on without waiting for this batch."""
     _given_up: bool = False
+    _commit: "asyncio.Task[None] | None" = None
 
     @property
     def abandoned(self) -> bool:
@@ -141,6 +143,12 @@ class KafkaBatch:
     def give_up(self) -> None:
         """Wait no more for dependencies."""
         self._given_up = True
+
+    def leave(self) -> None:
+        """No longer in hand, done or not."""
+        if self._commit is not None:
+            self._commit.cancel()
+        self.left.set()
 
     def oldest(self) -> dict[TopicPartition, datetime | None]:
         """The timestamp of the first record of each partition."""
@@ -168,14 +176,19 @@ class KafkaBatch:
         if self.lost:
             self._too_late("the group went on without this batch")
             return
-        try:
-            await asyncio.wait_for(self._consumer.commit(offsets), terms.commit_deadline)
-        except (CommitFailedError, IllegalStateError) as error:
-            self._too_late(str(error))
-        except TimeoutError as error:
+        # A commit under way is waited for again rather than doubled: aiokafka repeats it by itself, without end.
+        if self._commit is None:
+            self._commit = asyncio.create_task(self._consumer.commit(offsets), name=f"commit on {terms.topic}")
+        answered, _ = await asyncio.wait([self._commit], timeout=terms.commit_deadline)
+        if not answered:
             raise self._unavailable(
                 CommitFailure.TIMEOUT, f"no commit on {terms.topic} within {terms.commit_deadline:.0f} s"
-            ) from error
+            )
+        commit, self._commit = self._commit, None
+        try:
+            commit.result()
+        except (CommitFailedError, IllegalStateError) as error:
+            self._too_late(str(error))
         except KafkaError as error:
             raise self._unavailable(CommitFailure.UNAVAILABLE, f"no commit on {terms.topic} ({error!r})") from error
         else:

@@ -198,7 +198,8 @@ def _ended(producer: AIOKafkaProducer) -> bool:
 async def _close(producer: AIOKafkaProducer) -> None:
     # `stop` waits for all that is queued, without a deadline; what is still queued here was given up.
     try:
-        await asyncio.wait_for(producer.stop(), 1.0)
+        async with asyncio.timeout(1.0):
+            await producer.stop()
     except (KafkaError, TimeoutError):
         producer._message_accumulator.fail_all(ProducerClosed())
         task = producer._sender.sender_task
