@@ -211,9 +211,10 @@ class EdgeCollection:
         if self._unflushed:
             self.flush()
         elif self._swept:
-            # Does nothing unless a fifth of the points, and a thousand, are deleted.
+            # Does nothing unless a fifth of the points are deleted; the flush removes the segment that it replaced.
             self._opened().optimize()
             self._swept = False
+            self.flush()
 
     def flush(self) -> None:
         """Bring everything to the disk, so that a later start has little to replay."""

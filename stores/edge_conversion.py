@@ -8,7 +8,7 @@ import qdrant_edge as edge
 
 
 def edge_filter(where: dict[str, Any]) -> edge.Filter:
-    """The conditions of `stores.edge_frames.where_on_wire` as a filter; an empty one holds for every point."""
+    """The conditions of a request as a filter; an empty one holds for every point."""
     must: list[Any] = [
         edge.FieldCondition(name, match=edge.MatchValue(where[name]))
         for name in ("status", "source", "bucket")

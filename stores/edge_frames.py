@@ -2,16 +2,14 @@
 
 A request is `{"op": name, ...}`; its answer `{"ok": value}` or `{"error": kind, "detail": sentence}`. Answers
 come in the order of the requests. Ids are 16 bytes, vectors native float32 bytes, times ISO 8601 in UTC.
+This module is light: the child imports neither numpy nor pydantic, and starts in a fraction of a second.
 """
 
 import struct
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import msgpack
-
-from stores.vectors import Where
 
 LENGTH = struct.Struct("<I")
 
@@ -52,23 +50,3 @@ class Frames:
             body = bytes(self._buffer[LENGTH.size : end])
             del self._buffer[:end]
             yield unpack(body)
-
-
-def where_on_wire(where: Where) -> dict[str, Any]:
-    """The conditions that are set, as MessagePack can carry them."""
-    wire: dict[str, Any] = {
-        "status": where.status.value if where.status else None,
-        "source": where.source,
-        "bucket": where.bucket,
-        "prefix": where.prefix or None,
-        "taken_at": _span(where.taken_after, where.taken_before),
-        "uploaded_at": _span(where.uploaded_after, where.uploaded_before),
-        "without": [one.bytes for one in where.without] or None,
-    }
-    return {name: value for name, value in wire.items() if value is not None}
-
-
-def _span(after: datetime | None, before: datetime | None) -> list[str | None] | None:
-    if after is None and before is None:
-        return None
-    return [moment.astimezone(UTC).isoformat() if moment else None for moment in (after, before)]
