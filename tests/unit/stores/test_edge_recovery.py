@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import qdrant_edge as edge
 
 from schemas.collection import CollectionMetadata
 from schemas.errors import ConfigurationError
@@ -108,3 +109,14 @@ async def test_payload_indexes_that_an_older_release_did_not_make_are_added(
         assert await index.count(Where(prefix="x/")) == 1
         # Ordering needs the index on `version`.
         assert await index.highest_version("folder", "photos") == 2
+
+
+async def test_a_point_without_a_version_is_not_frozen(collection: Path) -> None:
+    shard = edge.EdgeShard.load(str(collection / "shard"))
+    stranger = edge.Point(key_id("b.jpg"), direction(1).tolist(), {"key": "b.jpg"})
+    shard.update(edge.UpdateOperation.upsert_points([stranger]))
+    shard.close()
+    async with EdgeIndex(collection.parent, collection.name) as index:
+        await index.write([point("b.jpg", 2)])
+        await index.write([point("b.jpg", 1)])
+        assert [one.payload.version for one in await index.get([key_id("b.jpg")])] == [2]
