@@ -12,7 +12,7 @@ from runtime.batch import Publisher
 from runtime.log import Log
 from runtime.stage import Outcome, Reject
 from schemas.codec import decode_dead_letter, encode_dead_letter
-from schemas.dead_letter import DeadLetter
+from schemas.dead_letter import DeadLetter, RejectReason
 from schemas.errors import SightlineError, UndecodableRecord
 
 
@@ -26,6 +26,10 @@ class DeadLetterSink(Protocol):
     async def write(self, letters: Sequence[DeadLetter]) -> None:
         """Return only when every letter is kept. May raise `DependencyUnavailable`."""
         ...
+
+
+UNCOUNTED = frozenset({RejectReason.BUCKET_NOT_ALLOWED})
+"""Rejects that say nothing about this release: a store's other buckets may share its topic of notifications."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,8 @@ class DeadLetterBudget:
     def check(self, outcomes: Mapping[str, Outcome], stage: str) -> None:
         """Count a batch. Raises `DeadLetterBudgetExceeded` before its letters are written, if it spends too much."""
         for outcome in outcomes.values():
+            if isinstance(outcome, Reject) and outcome.reason in UNCOUNTED:
+                continue
             rejected = isinstance(outcome, Reject)
             if len(self._recent) == self._recent.maxlen:
                 self._rejected -= self._recent[0]

@@ -23,14 +23,19 @@ async def wire(assembly: Assembly) -> None:
     worker = await assembly.consume(
         Service.INGEST, NOTIFICATIONS, stage, decode_notification, out=IMAGE_EVENTS, consumers=1
     )
-    webhook = WebhookReceiver(
-        worker,
-        token=settings.ingest.webhook.token.get_secret_value(),
-        loopback=settings.host in LOOPBACK,
-        max_bytes=settings.limits.notification_bytes,
-    )
-    assembly.routers.append(webhook.router)
-    assembly.groups[Service.INGEST].append(Component("webhook", webhook.run))
+    token = settings.ingest.webhook.token.get_secret_value()
+    if token or settings.host in LOOPBACK:
+        webhook = WebhookReceiver(
+            worker,
+            token=token,
+            loopback=settings.host in LOOPBACK,
+            max_bytes=settings.limits.notification_bytes,
+            log=parts.log,
+        )
+        assembly.routers.append(webhook.router)
+        assembly.groups[Service.INGEST].append(Component("webhook", webhook.run))
+    else:
+        parts.log.info("webhook_off", "POST /events is off; set SIGHTLINE_INGEST__WEBHOOK__TOKEN to take notifications")
     if settings.ingest.sqs.queue_url:
         receiver = SqsReceiver(
             settings.ingest.sqs.queue_url,

@@ -58,6 +58,8 @@ class Running:
         self.data_dir = data_dir
         self.log = log
         self.client = httpx.Client(timeout=30)
+        self.where: dict[str, str] = {}
+        """Filters of every question, for tests that share an index's topics with others."""
 
     @property
     def url(self) -> str:
@@ -88,14 +90,18 @@ class Running:
         found: dict[str, dict[str, Any]] = {}
         cursor: str | None = None
         while True:
-            page = self.get("/v1/images", limit=1000, status=status, **({"cursor": cursor} if cursor else {}))
+            page = self.get(
+                "/v1/images", limit=1000, status=status, **self.where, **({"cursor": cursor} if cursor else {})
+            )
             found |= {image["key"]: image for image in page["images"]}
             cursor = page["next_cursor"]
             if cursor is None:
                 return found
 
     def search_by(self, image: bytes, limit: int = 1) -> list[dict[str, Any]]:
-        response = self.client.post(f"{self.url}/v1/search", params={"limit": limit}, files={"image": ("x", image)})
+        response = self.client.post(
+            f"{self.url}/v1/search", params={"limit": str(limit)} | self.where, files={"image": ("x", image)}
+        )
         assert response.is_success, response.text
         results: list[dict[str, Any]] = response.json()["results"]
         return results

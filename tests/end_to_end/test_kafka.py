@@ -69,6 +69,7 @@ def fleet(kafka: str, s3_server: S3Server, tmp_path: Path) -> Iterator[Fleet]:
     }
     with ExitStack() as running:
         ingest, embedder, search = start(running, tmp_path, environment)
+        search.where = {"bucket": bucket}
         yield Fleet(ingest, embedder, search, s3_client(s3_server), bucket, environment, search.data_dir)
 
 
@@ -126,6 +127,7 @@ def test_every_service_drains_on_sigterm_and_exits_0(fleet: Fleet, pictures: lis
         assert "drain_deadline" not in log_actions(process.log)
     with ExitStack() as running:
         again = start(running, fleet.data_dir.parent, fleet.environment)
+        again[2].where = fleet.search.where
         wait_for(lambda: len(again[2].images()) == len(pictures), "every image, after the restart")
 
 

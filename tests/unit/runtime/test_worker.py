@@ -114,6 +114,17 @@ async def test_a_flood_of_rejects_stops_before_it_is_written() -> None:
     assert len(recorder.letters) == written == 5
 
 
+async def test_events_of_other_buckets_do_not_spend_the_budget() -> None:
+    recorder = Recorder()
+
+    def answer(items: Sequence[Item[ImageEvent]]) -> Mapping[str, Outcome]:
+        return {item.id: Reject(RejectReason.BUCKET_NOT_ALLOWED, "not ours") for item in items}
+
+    worker = worker_for(ScriptedStage(answer), recorder, budget=BudgetPolicy(window=20, least=10))
+    await worker.handle(FakeBatch([received("a", n) for n in range(40)], recorder))
+    assert len(recorder.letters) == 40
+
+
 async def test_a_tolerant_budget_only_warns() -> None:
     recorder = Recorder()
 
