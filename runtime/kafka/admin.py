@@ -51,6 +51,11 @@ async def ensure_topics(settings: KafkaSettings, specs: Sequence[TopicSpec], *, 
                     f"{' '.join(str(part) for part in message if part)}. Check SIGHTLINE_KAFKA__PARTITIONS, "
                     "SIGHTLINE_KAFKA__REPLICATION_FACTOR and the rights of this user, or create the topic yourself"
                 )
+        # Created is not yet known to every broker, and a client that asks too early is told that there is none.
+        names_missing = {topic_name(settings, spec.name) for spec in missing}
+        async with asyncio.timeout(timeout):
+            while names_missing - set(await admin.list_topics()):  # noqa: ASYNC110 - the broker tells nobody
+                await asyncio.sleep(0.05)
 
 
 def _new_topic(settings: KafkaSettings, spec: TopicSpec) -> NewTopic:

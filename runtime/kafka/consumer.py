@@ -91,21 +91,22 @@ class KafkaConsumer:
         """
         self._failure = asyncio.get_running_loop().create_future()
         broker = self._broker()
-        watching: list[asyncio.Task[Any]] = []
+        # Joining a group can take as long as its slowest member's batch, so a stop must not wait for it.
+        working = asyncio.create_task(self._work(broker), name=f"consumer of {self.topic}")
+        stopping = asyncio.create_task(stop.wait(), name=f"stop of {self.topic}")
         try:
-            await self._start(broker)
-            watching.append(asyncio.create_task(self._watch_lag(), name=f"lag of {self.topic}"))
-            watching.append(asyncio.create_task(stop.wait(), name=f"stop of {self.topic}"))
-            await asyncio.wait([*watching, self._failure], return_when=asyncio.FIRST_COMPLETED)
-            ended = [task for task in watching if task.done()]
+            waited_for: list[asyncio.Future[Any]] = [working, stopping, self._failure]
+            await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
+            ended = working.done()
         finally:
-            for task in watching:
+            for task in (working, stopping):
                 task.cancel()
             await self._stop(broker)
+            await asyncio.wait([working, stopping])
         if self._failure.done():
             self._failure.result()
-        for task in ended:
-            task.result()
+        if ended:
+            working.result()
 
     def fetched(self) -> None:
         """A fetch was answered."""
@@ -218,7 +219,10 @@ class KafkaConsumer:
             for consumer in filter(None, consumers):
                 await consumer._client.close()
 
-    async def _watch_lag(self) -> None:
+    async def _work(self, broker: WatchedBroker) -> None:
+        await self._start(broker)
+        for lane in self.lanes:
+            lane.begin()
         while True:
             await self.lag.refresh()
             await asyncio.sleep(self._lag_interval)

@@ -43,7 +43,9 @@ class Lane(ConsumerRebalanceListener):  # type: ignore[misc]
         self.committed: dict[TopicPartition, int] = {}
         """What this lane has committed since the partitions were assigned."""
         self._open = asyncio.Event()
-        self._open.set()
+        """Set while batches may begin: not before every lane has joined, nor during a rebalance."""
+        self._begun = False
+        self._revocations = 0
         self._closed = False
         self._consumer: Callable[[], AIOKafkaConsumer | None] = lambda: None
 
@@ -55,6 +57,11 @@ class Lane(ConsumerRebalanceListener):  # type: ignore[misc]
     def consumer(self) -> AIOKafkaConsumer | None:
         """The consumer while it runs."""
         return self._consumer()
+
+    def begin(self) -> None:
+        """Take batches from now on. Until all have joined, each new member would make the others finish first."""
+        self._begun = True
+        self._open.set()
 
     def close(self) -> None:
         """Take no further batch. One that is being worked on goes on; one that merely waits is given up."""
@@ -68,9 +75,11 @@ class Lane(ConsumerRebalanceListener):  # type: ignore[misc]
 
         FastStream would swallow it, and the next commit would cover the records that failed.
         """
+        fetched_after = self._revocations
         await self._open.wait()
         consumer = self.consumer
-        if self._closed or consumer is None:
+        # What was fetched before a rebalance is fetched again by its owner after it.
+        if self._closed or consumer is None or fetched_after != self._revocations:
             return
         batch: KafkaBatch | None = None
         try:
@@ -92,6 +101,7 @@ class Lane(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Let the batch in hand finish and commit before its partitions are given away."""
         self.terms.metrics.rebalances.labels(self.terms.topic, RebalanceKind.REVOKED.value).inc()
+        self._revocations += 1
         self._open.clear()
         batch = self.batch
         if batch is None:
@@ -113,11 +123,12 @@ class Lane(ConsumerRebalanceListener):  # type: ignore[misc]
         """Begin anew, from what the group has committed."""
         self.terms.metrics.rebalances.labels(self.terms.topic, RebalanceKind.ASSIGNED.value).inc()
         self.committed.clear()
-        self._open.set()
+        if self._begun or self._closed:
+            self._open.set()
 
 
 def _all_assigned(consumer: AIOKafkaConsumer, records: Sequence[Received]) -> bool:
-    # A batch may have been fetched just before its partitions were given away.
+    # The partitions may have been given away between the fetch and its handler.
     assigned = consumer.assignment()
     return all(TopicPartition(record.topic, record.partition) in assigned for record in records)
 
