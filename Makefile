@@ -2,11 +2,11 @@
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow check fix lock bench docs stack-up stack-down clean
 
-PYTHON ?= python3
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PACKAGES := cli services runtime stores encoders imaging schemas
+UV := $(shell command -v uv || echo $(BIN)/uv)
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -14,10 +14,10 @@ help: ## Show the targets
 install: $(STAMP) ## Make .venv with everything, pinned by hash; .venv/bin/sightline is then the command
 
 $(STAMP): requirements.lock pyproject.toml
-	@command -v uv >/dev/null || $(PYTHON) -m pip install --quiet uv
-	@test -x $(BIN)/python || uv venv --quiet --no-python-downloads --python 3.11 $(VENV)
-	uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
-	uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x "$(UV)" || $(BIN)/python -m pip install --quiet uv
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
 demo: install ## Index a few hundred sample images and search them
@@ -47,7 +47,7 @@ bench: install ## Throughput of the embedded pipeline against the bare model
 	$(BIN)/python -m benchmarks.embed_throughput
 
 lock: ## Pin the requirements again
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-header --all-extras --group dev pyproject.toml -o requirements.lock
 
 stack-up: install ## Start Kafka and an S3 server whose notifications reach it; prints KEY=value lines
