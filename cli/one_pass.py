@@ -27,7 +27,7 @@ async def one_pass(settings: Settings, source: str, options: PassOptions) -> Exi
     parts = Parts.make(settings, budget_stops=False)
     console = Console(stderr=True)
     with stop_on_signals(parts.log) as stop:
-        async with embedded_pipeline(parts, source) as pipeline, _stages(pipeline, stop) as broken:
+        async with embedded_pipeline(parts, source) as pipeline, stages_running(pipeline) as broken:
             work = asyncio.create_task(_pass(pipeline, options, console))
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait({work, stopping, broken}, return_when=asyncio.FIRST_COMPLETED)
@@ -43,8 +43,8 @@ async def one_pass(settings: Settings, source: str, options: PassOptions) -> Exi
 
 
 @asynccontextmanager
-async def _stages(pipeline: EmbeddedPipeline, stop: asyncio.Event) -> AsyncIterator["asyncio.Task[None]"]:
-    """The stages running in the background; the task ends early only when one of them fails."""
+async def stages_running(pipeline: EmbeddedPipeline) -> AsyncIterator["asyncio.Task[None]"]:
+    """The watch and the stages running in the background; the task ends early only when one of them fails."""
     ended = asyncio.Event()
     drain = pipeline.parts.settings.drain_seconds
     running = asyncio.create_task(

@@ -59,7 +59,8 @@ class FakeStore:
         return self.looks[key]() if key in self.looks else Missing(self.date)
 
     async def list(self, prefix: str = "") -> AsyncIterator[ListedObject]:
-        for entry in ():
+        no_objects: list[ListedObject] = []
+        for entry in no_objects:
             yield entry
 
     def put(self, key: str, data: bytes, *, settled: bool = True) -> None:
