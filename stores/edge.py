@@ -23,6 +23,8 @@ WRITE_CHUNK = 32
 """Points written in one go, about 4 ms at 512 dimensions: as long as a search has to wait for one writer."""
 READ_CHUNK = 1000
 """Points read in one go, for the same reason."""
+SWEEP_CHUNK = 500
+"""Points deleted in one go, about 50 ms."""
 WRITERS = 2
 """Chunks of different writers that may stand in the line before a search."""
 
@@ -171,8 +173,9 @@ class EdgeIndex:
         return int(await self._ask("highest_version", where=_wire(where)))
 
     async def sweep_gone(self, *, before_version: int) -> None:
-        """Forget `gone` points with a lower version."""
-        await self._ask("sweep_gone", before_version=before_version)
+        """Forget `gone` points with a lower version, a part at a time, so that searches come in between."""
+        while await self._ask("sweep_gone", before_version=before_version, limit=SWEEP_CHUNK):
+            pass
 
     async def facts(self) -> EdgeFacts:
         """Numbers for metrics; costs less than a millisecond."""

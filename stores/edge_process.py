@@ -31,7 +31,7 @@ WATCH_SECONDS = 1.0
 
 
 class EdgeProcess:
-    """Reads requests, answers them in their order, and rests in between."""
+    """Reads requests, answers them in their order, and flushes in between."""
 
     def __init__(self, channel: socket.socket, parent: int) -> None:
         self._channel = channel
@@ -53,12 +53,12 @@ class EdgeProcess:
 
     def _serve(self) -> bool:
         collection = self._collection
-        restless = collection is not None and collection.restless
-        if not self._readable(QUIET_SECONDS if restless else WATCH_SECONDS):
+        unflushed = collection is not None and collection.unflushed > 0
+        if not self._readable(QUIET_SECONDS if unflushed else WATCH_SECONDS):
             if os.getppid() != self._parent:
                 return False
-            if collection is not None and restless:
-                collection.rest()
+            if collection is not None and unflushed:
+                collection.flush()
             return True
         data = self._channel.recv(RECEIVE_BYTES)
         for request in self._frames.feed(data):

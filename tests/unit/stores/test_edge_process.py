@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from schemas.collection import Status
 from schemas.errors import ConfigurationError, DependencyUnavailable
 from stores.edge import EdgeIndex
 from stores.vectors import Where
-from tests.unit.stores.index_points import AXIS, METADATA, direction, key_id, point
+from tests.unit.stores.index_points import AXIS, METADATA, key_id, point
 
 ANY = Where(status=None)
 ROOT = Path(__file__).resolve().parents[3]
@@ -285,17 +284,6 @@ class TestQuiet:
             if (await index.facts()).unflushed == 0:
                 return
         pytest.fail("nothing was flushed in ten seconds of quiet")
-
-    async def test_a_sweep_gives_its_space_back(self, index: EdgeIndex, tmp_path: Path) -> None:
-        await index.write([point(f"{n}.jpg", 1) for n in range(2000)])
-        await index.write([point(f"{n}.jpg", 2, status=Status.GONE) for n in range(1500)])
-        await index.sweep_gone(before_version=3)
-        segments = tmp_path / "images__m" / "shard" / "segments"
-        full = set(segments.iterdir())
-        await until(lambda: full.isdisjoint(segments.iterdir()))
-        assert await index.count(ANY) == 500
-        nearest = await index.search(direction(sum(b"1999.jpg") + 1), limit=1)
-        assert nearest[0].score == pytest.approx(1.0, abs=1e-5)
 
 
 class TestWorkingDirectory:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import qdrant_edge as edge
 
-from schemas.collection import CollectionMetadata
+from schemas.collection import CollectionMetadata, Status
 from schemas.errors import ConfigurationError
 from stores.edge import EdgeIndex
 from stores.vectors import ForeignCollection, Where
@@ -120,3 +120,23 @@ async def test_a_point_without_a_version_is_not_frozen(collection: Path) -> None
         await index.write([point("b.jpg", 2)])
         await index.write([point("b.jpg", 1)])
         assert [one.payload.version for one in await index.get([key_id("b.jpg")])] == [2]
+
+
+async def test_the_next_start_gives_the_space_of_a_sweep_back(collection: Path) -> None:
+    shard = collection / "shard" / "segments"
+    full = segments(shard)
+    async with EdgeIndex(collection.parent, collection.name) as index:
+        await index.write([point(f"{n}.jpg", 1) for n in range(2000)])
+        await index.write([point(f"{n}.jpg", 2, status=Status.GONE) for n in range(1500)])
+        await index.sweep_gone(before_version=3)
+        assert await index.count(ANY) == 501
+    assert segments(shard) == full
+    async with EdgeIndex(collection.parent, collection.name) as index:
+        assert segments(shard).isdisjoint(full)
+        assert await index.count(ANY) == 501
+        [nearest] = await index.search(direction(sum(b"1999.jpg") + 1), limit=1)
+        assert nearest.score == pytest.approx(1.0, abs=1e-5)
+
+
+def segments(folder: Path) -> set[str]:
+    return {one.name for one in folder.iterdir()}
