@@ -15,7 +15,7 @@ from runtime.retry import RetryPolicy
 from schemas.codec import Message, decode_image_event
 from schemas.errors import DependencyUnavailable
 from schemas.events import EventKind, EventOrigin, ImageEvent
-from services.ingest import folder_changes
+from services.ingest import folder_changes, folder_watch
 from services.ingest.folder_watch import FolderWatch
 from services.ingest.patterns import KeyPatterns
 from stores.folder import FolderClock, FolderStore
@@ -78,7 +78,9 @@ class Watched:
 
 
 @asynccontextmanager
-async def watching(root: Path, *, polling: bool = False, gap_callback: bool = True) -> AsyncIterator[Watched]:
+async def watching(
+    root: Path, *, polling: bool = False, gap_callback: bool = True, settle: float = SETTLE
+) -> AsyncIterator[Watched]:
     out, known, gaps = Recorder(), set[str](), list[float]()
 
     async def known_keys(prefix: str) -> Sequence[str]:
@@ -95,7 +97,7 @@ async def watching(root: Path, *, polling: bool = False, gap_callback: bool = Tr
             on_gap=(lambda: gaps.append(time.monotonic())) if gap_callback else None,
             polling=polling,
             poll_seconds=0.1,
-            settle_seconds=SETTLE,
+            settle_seconds=settle,
             retry=RetryPolicy(first=0.01),
         )
         running = asyncio.create_task(watch.run())
@@ -192,6 +194,14 @@ async def test_a_folder_moved_in_is_hinted_file_by_file(root: Path, tmp_path: Pa
         assert seen.hinted() == {"in/deep/a.jpg", "in/b.jpg"}
 
 
+async def test_a_folder_moved_in_is_hinted_at_once(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a.jpg").write_bytes(b"1")
+    async with watching(root, settle=60) as seen:
+        (tmp_path / "out").rename(root / "in")
+        await seen.out.until(lambda: seen.hinted() == {"in/a.jpg"})
+
+
 @FEEDS
 async def test_a_folder_moved_out_or_removed_hints_at_what_the_index_knows_below_it(
     root: Path, tmp_path: Path, polling: bool
@@ -207,6 +217,17 @@ async def test_a_folder_moved_out_or_removed_hints_at_what_the_index_knows_below
         await seen.rest()
         assert seen.hinted() == keys - {"kept/a.jpg"}
         assert set(seen.out.hinted(EventKind.REMOVED)) == seen.hinted()
+
+
+async def test_sub_folders_of_a_folder_that_was_moved_in_are_known_when_they_go(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "in/deep").mkdir(parents=True)
+    (tmp_path / "in/deep/a.jpg").write_bytes(b"1")
+    async with watching(root) as seen:
+        (tmp_path / "in").rename(root / "in")
+        await seen.rest()
+        seen.known |= {"in/deep/a.jpg"}
+        (root / "in/deep").rename(tmp_path / "deep")
+        await seen.out.until(lambda: "in/deep/a.jpg" in seen.out.hinted(EventKind.REMOVED))
 
 
 @FEEDS
@@ -317,7 +338,9 @@ async def test_a_folder_that_a_link_inside_leads_to_is_hinted_by_its_real_key(ro
         assert seen.hinted() == {"real/a.jpg"}
 
 
-async def test_a_link_out_of_the_folder_is_not_followed(root: Path, tmp_path: Path) -> None:
+async def test_a_link_out_of_the_folder_is_not_followed(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "private").mkdir()
     (root / "link").symlink_to(tmp_path / "private")
     async with watching(root) as seen:
@@ -325,6 +348,7 @@ async def test_a_link_out_of_the_folder_is_not_followed(root: Path, tmp_path: Pa
         seen.write("b.jpg")
         await seen.rest()
         assert seen.hinted() == {"b.jpg"}
+    assert "leads out of the folder" in caplog.text
 
 
 async def test_where_the_system_grants_no_watch_listings_are_compared(
@@ -339,6 +363,18 @@ async def test_where_the_system_grants_no_watch_listings_are_compared(
         await seen.rest()
         assert seen.hinted() == {"a.jpg"}
     assert "max_user_watches" in caplog.text
+
+
+async def test_files_that_were_old_when_somebody_else_hinted_at_them_are_not_hinted_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "old.jpg").write_bytes(b"1")
+    async with watching(root) as seen:
+        monkeypatch.setattr(folder_watch, "LOOK_DELAY_SECONDS", -60.0)  # as if a minute had passed
+        seen.watch.settle_later(["old.jpg"])
+        await until(lambda: seen.watch.pending == 0)
+        await seen.rest()
+        assert seen.hinted() == set()
 
 
 async def test_only_young_files_that_somebody_else_hinted_at_are_hinted_again(root: Path) -> None:
