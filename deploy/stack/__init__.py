@@ -6,6 +6,6 @@ S3 server (versitygw) by `go install`, both pinned and cached once under `${SIGH
 
 from deploy.stack.errors import StackError
 from deploy.stack.kafka import KafkaServer, start_kafka
-from deploy.stack.s3 import S3Server, start_versitygw
+from deploy.stack.s3 import S3Server, start_minio, start_versitygw
 
-__all__ = ["KafkaServer", "S3Server", "StackError", "start_kafka", "start_versitygw"]
+__all__ = ["KafkaServer", "S3Server", "StackError", "start_kafka", "start_minio", "start_versitygw"]

@@ -23,7 +23,8 @@ def main(arguments: list[str]) -> int:
     """Run one command; 0 when it did what it says."""
     parser = argparse.ArgumentParser(prog="deploy.stack", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("up", help="start what does not run yet, and print the environment")
+    up = commands.add_parser("up", help="start what does not run yet, and print the environment")
+    up.add_argument("--minio", action="store_true", help="MinIO as the S3 server; building it takes minutes, once")
     commands.add_parser("env", help="print the environment of what runs")
     down = commands.add_parser("down", help="stop the servers and remove what they stored")
     down.add_argument("--keep", action="store_true", help="keep what they stored for the next `up`")
@@ -33,19 +34,20 @@ def main(arguments: list[str]) -> int:
         if chosen.command == "down":
             _down(folder, keep=chosen.keep)
         else:
-            _print(_up(folder) if chosen.command == "up" else _found(folder))
+            _print(_up(folder, with_minio=chosen.minio) if chosen.command == "up" else _found(folder))
     except (StackError, SightlineError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def _up(folder: Path) -> dict[str, str]:
+def _up(folder: Path, *, with_minio: bool) -> dict[str, str]:
     _say(f"Kafka: starting, or finding it in {folder} ...")
     broker = kafka.start_kafka(folder, port=kafka.PREFERRED_PORT)
     asyncio.run(_prepare(KafkaSettings(bootstrap_servers=broker.address)))
     _say(f"Kafka: {broker.address}; log {broker.process.log}")
-    store = s3.start_versitygw(folder, broker.address, port=s3.PREFERRED_PORT)
+    start = s3.start_minio if with_minio else s3.start_versitygw
+    store = start(folder, broker.address, port=s3.PREFERRED_PORT)
     store.make_bucket(BUCKET)
     _say(f"S3: {store.endpoint}, bucket {BUCKET}, notifications onto Kafka; log {store.process.log}")
     return _environment(broker, store)
@@ -58,19 +60,22 @@ async def _prepare(settings: KafkaSettings) -> None:
 
 
 def _found(folder: Path) -> dict[str, str]:
-    if find("kafka", folder / "kafka") is None or find("versitygw", folder / "s3") is None:
-        raise StackError(f"Nothing runs in {folder}; start it with `make stack-up`")
-    return _environment(kafka.start_kafka(folder), s3.start_versitygw(folder))
+    stores = {"versitygw": ("s3", s3.start_versitygw), "minio": ("minio", s3.start_minio)}
+    for name, (place, start) in stores.items():
+        if find("kafka", folder / "kafka") is not None and find(name, folder / place) is not None:
+            return _environment(kafka.start_kafka(folder), start(folder))
+    raise StackError(f"Nothing runs in {folder}; start it with `make stack-up`")
 
 
 def _down(folder: Path, *, keep: bool) -> None:
-    for name, place in (("versitygw", folder / "s3"), ("kafka", folder / "kafka")):
+    places = {"versitygw": folder / "s3", "minio": folder / "minio", "kafka": folder / "kafka"}
+    for name, place in places.items():
         process = find(name, place)
         if process is not None:
             _say(f"{name}: stopping {process.pid}")
             process.stop()
     if not keep:
-        for place in (folder / "s3", folder / "kafka"):
+        for place in places.values():
             shutil.rmtree(place, ignore_errors=True)
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()

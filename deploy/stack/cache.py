@@ -15,6 +15,8 @@ KAFKA_VERSION = "4.1.0"
 LOG4J_VERSION = "2.24.3"
 """The version that this Kafka is built with; without its SLF4J binding the broker logs nothing at all."""
 VERSITYGW_VERSION = "v1.8.0"
+MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
+"""The last commit before the project was archived; its notifications are what many stores still send."""
 
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -64,16 +66,20 @@ def kafka_jars() -> Path:
 
 def versitygw() -> Path:
     """The versitygw program, built by Go the first time (about a minute)."""
+    return _go_install("versitygw", "github.com/versity/versitygw/cmd/versitygw", VERSITYGW_VERSION)
 
+
+def minio() -> Path:
+    """The MinIO program, built by Go the first time (three to four minutes)."""
+    return _go_install("minio", "github.com/minio/minio", MINIO_VERSION)
+
+
+def _go_install(name: str, package: str, version: str) -> Path:
     def build(folder: Path) -> None:
         go = _tool("go", "it builds the S3 server; install Go 1.26 or later")
-        _run(
-            [go, "install", f"github.com/versity/versitygw/cmd/versitygw@{VERSITYGW_VERSION}"],
-            f"building versitygw {VERSITYGW_VERSION}",
-            GOBIN=str(folder),
-        )
+        _run([go, "install", f"{package}@{version}"], f"building {name} {version}", GOBIN=str(folder))
 
-    return _made_once(f"versitygw-{VERSITYGW_VERSION}", build) / "versitygw"
+    return _made_once(f"{name}-{version}", build) / name
 
 
 def _made_once(name: str, make: Callable[[Path], None]) -> Path:

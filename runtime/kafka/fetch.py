@@ -2,8 +2,9 @@
 
 FastStream logs a failed fetch, sleeps and tries again for ever: wrong credentials or a missing codec
 look like an empty topic. And aiokafka decodes header *names* as UTF-8 while it unpacks a fetch: one
-bad name raises in the middle, the records unpacked before it are gone from the fetch, and the
-position has moved past them. `WatchedConsumer` reports the first and repairs the second.
+bad name raises in the middle, its partition stands still for ever, and what the same call had taken
+from other partitions is lost, since their positions have moved. `WatchedConsumer` reports the first
+and repairs the second.
 """
 
 import asyncio
