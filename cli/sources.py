@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from cli.patterns import key_patterns
 from runtime.settings import Settings
 from schemas.errors import ConfigurationError
 from stores.folder import FolderClock, FolderStore
@@ -57,7 +58,12 @@ async def open_source(text: str, settings: Settings, index: VectorIndex) -> Open
         return OpenSource(s3_store(source.bucket, settings), source.prefix)
     _claim_folder_name(settings.data_dir, source)
     highest = await index.highest_version("folder", source.path.name)
-    store = FolderStore(source.path, max_bytes=settings.limits.object_bytes, clock=FolderClock(highest))
+    store = FolderStore(
+        source.path,
+        max_bytes=settings.limits.object_bytes,
+        clock=FolderClock(highest),
+        prune=key_patterns(settings).prunes,
+    )
     return OpenSource(store, "")
 
 

@@ -97,8 +97,8 @@ class FolderWatch:
         await self._started.wait()
 
     def settle_later(self, keys: Sequence[str]) -> None:
-        """Somebody else hinted at these keys: hint again at those whose file was too young to be judged."""
-        self._perhaps_young.append((time.time() - LOOK_DELAY_SECONDS, tuple(keys)))
+        """Somebody else is about to hint at these keys: hint again at those whose file is too young to be judged."""
+        self._perhaps_young.append((time.time() - SETTLE_SECONDS, tuple(keys)))
 
     async def run(self) -> None:
         """Watch until cancelled. While the folder is away, says so and waits for it."""
