@@ -23,7 +23,7 @@ from runtime.log import Log
 from schemas.errors import DependencyUnavailable
 from stores.folder import FolderStore
 
-STEP_MS = 50
+STEP_MS = 20
 """A batch of notifications ends when this passes without another."""
 DEBOUNCE_MS = 300
 """A batch of notifications ends after this in any case."""

@@ -370,7 +370,7 @@ async def test_files_that_were_old_when_somebody_else_hinted_at_them_are_not_hin
 ) -> None:
     (root / "old.jpg").write_bytes(b"1")
     async with watching(root) as seen:
-        monkeypatch.setattr(folder_watch, "LOOK_DELAY_SECONDS", -60.0)  # as if a minute had passed
+        monkeypatch.setattr(folder_watch, "SETTLE_SECONDS", -60.0)  # as if a minute had passed
         seen.watch.settle_later(["old.jpg"])
         await until(lambda: seen.watch.pending == 0)
         await seen.rest()
