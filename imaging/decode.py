@@ -84,8 +84,8 @@ class OpenedImage:
         if math.prod(image.size) > self._max_pixels:
             raise _too_many(self.format, *image.size, self._max_pixels)
         metadata = read_metadata(image)
-        # Pillow's TIFF plugin has turned the image, and its size, already.
-        orientation = 1 if self.format == "tiff" else metadata.orientation
+        # 1 where the plugin has turned the image already, as those for TIFF and HEIC do.
+        orientation = metadata.orientation
         if self.format == "jpeg" and image.mode == "CMYK" and "adobe" not in image.info:
             # Pillow inverts every CMYK JPEG as Adobe writes them; only Adobe's marker says that it is one.
             image = ImageChops.invert(image)

@@ -116,7 +116,8 @@ def test_preprocessing_is_bit_for_bit_that_of_open_clip(resize_mode: str, interp
 
 def test_the_fast_forward_pass_is_used_only_where_it_computes_the_same(tiny: Path, tmp_path: Path) -> None:
     assert isinstance(loaded(tiny)._features, FastVisionTransformer)
-    for number, vision in enumerate([{"pool_type": "avg"}, {"ls_init_value": 0.1}, {"attentional_pool": True}]):
+    others: list[dict[str, Any]] = [{"pool_type": "avg"}, {"ls_init_value": 0.1}, {"attentional_pool": True}]
+    for number, vision in enumerate(others):
         folder = write_tiny_model(tmp_path / str(number), vision=vision)
         assert not can_be_fast(open_clip.create_model(f"local-dir:{folder}").visual)
 

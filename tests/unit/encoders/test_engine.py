@@ -178,10 +178,13 @@ async def test_words_pass_a_long_queue_of_images_and_urgent_images_too() -> None
         words = asyncio.create_task(engine.embed_texts(["boat"]))
         urgent = asyncio.create_task(engine.embed_image(one_colour(99), urgent=True))
         await queued(engine, 10)
+        finished: list[object] = []
+        for task in (words, urgent, *images):
+            task.add_done_callback(finished.append)
         gate.opened.set()
-        done, _ = await asyncio.wait([words, urgent, images[-1]], return_when=asyncio.FIRST_COMPLETED)
-        assert words in done
         await asyncio.gather(first, words, urgent, *images)
+    assert finished[0] is words
+    assert finished.index(urgent) < finished.index(images[3])
     assert encoder.calls == [("images", 1), ("texts", 1), ("images", 4), ("images", 4), ("images", 1)]
 
 
@@ -266,6 +269,29 @@ async def test_the_number_of_images_admitted_is_bounded_however_many_ask() -> No
         assert encoder.most_preparing <= 2
         gate.opened.set()
         await asyncio.gather(first, *rest)
+
+
+async def test_decoded_pixels_are_bounded_whatever_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("encoders.engine.PIXELS_AT_ONCE", 16 * 16 * 2)
+    encoder = RecordingEncoder()
+    async with EncoderEngine(encoder, decode_threads=6) as engine:
+        encoder.before_prepare = lambda image: time.sleep(0.005)
+        await asyncio.gather(*(engine.embed_image(one_colour(n)) for n in range(12)))
+        assert encoder.most_preparing == 2
+        encoder.most_preparing = 0
+        await asyncio.gather(*(engine.embed_image(one_colour(n, (300, 300))) for n in range(6)))
+        assert encoder.most_preparing == 1
+
+
+async def test_large_jpegs_are_decoded_at_a_reduced_scale_and_keep_their_size_in_the_facts() -> None:
+    encoder, sizes = RecordingEncoder(), []
+    async with EncoderEngine(encoder) as engine:
+        encoder.before_prepare = lambda image: sizes.append(image.size)
+        buffer = io.BytesIO()
+        Image.new("RGB", (640, 480), "olive").save(buffer, "JPEG")
+        answer = await engine.embed_image(buffer.getvalue())
+    assert sizes == [(80, 60)]
+    assert (answer.image.width, answer.image.height) == (640, 480)
 
 
 def test_room_for_pixels_is_never_exceeded_and_nobody_is_kept_out() -> None:
