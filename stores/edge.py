@@ -206,6 +206,7 @@ class EdgeIndex:
         try:
             found = await channel.ask(
                 "open",
+                patience=None,  # a start may wait for the lock, replay writes and reclaim space
                 folder=str(self._folder),
                 indexes={name: kind.value for name, kind in PAYLOAD_INDEXES.items()},
                 lock_wait=self._lock_wait,

@@ -17,6 +17,8 @@ from stores.edge_frames import CONFIGURATION, LENGTH, UNAVAILABLE, pack, unpack
 DEPENDENCY = "edge"
 PACKAGES = Path(__file__).resolve().parents[1]
 """Where `stores` is imported from, so that the child finds it whatever the working directory."""
+PATIENCE_SECONDS = 20.0
+"""A request that is not answered for so long is worth telling somebody; the slowest known, a flush, takes about 1 s."""
 LEAVE_SECONDS = 60.0
 """How long a child may take to flush and close before it is killed; its log keeps what was answered."""
 
@@ -70,11 +72,12 @@ class EdgeChannel:
         """The child's process id."""
         return self._process.pid
 
-    async def ask(self, operation: str, **arguments: Any) -> Any:
+    async def ask(self, operation: str, *, patience: float | None = PATIENCE_SECONDS, **arguments: Any) -> Any:
         """The answer to one request.
 
-        Raises `DependencyUnavailable` when the child or its disk fails, `ConfigurationError` when it says
-        that the index cannot be opened, `RuntimeError` for a bug.
+        Raises `DependencyUnavailable` when the child or its disk fails or nothing comes within `patience`
+        seconds (what was asked may still be done), `ConfigurationError` when it says that the index cannot
+        be opened, `RuntimeError` for a bug.
         """
         if self._ended is not None:
             raise self._ended
@@ -83,7 +86,14 @@ class EdgeChannel:
         # No await between the two: the order of the line is the order of the requests.
         self._waiting.append(answered)
         self._writer.write(frame)
-        answer = await answered
+        try:
+            answer = await asyncio.wait_for(answered, patience)
+        except TimeoutError:
+            raise DependencyUnavailable(
+                DEPENDENCY,
+                f"the process of the index in {self._folder} has not answered for {patience:g} s",
+                "It may be busy or starved: look at the disk and at the machine's memory. It is asked again",
+            ) from None
         if "ok" in answer:
             return answer["ok"]
         detail = answer["detail"]

@@ -1,15 +1,17 @@
 """kill -9 at any moment, start again, and after it settles the index equals the folder."""
 
 import hashlib
+import os
 import random
 import shutil
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
 from imaging.samples import draw_samples
-from tests.end_to_end.running import Running, sightline, wait_for
+from tests.end_to_end.running import Running, log_actions, sightline, wait_for
 
 ROUNDS = 20
 
@@ -67,3 +69,33 @@ def test_one_kill_in_the_middle_of_indexing_loses_nothing(tmp_path: Path) -> Non
     with sightline("up", photos, "--port", "0", data_dir=tmp_path / "data") as running:
         wait_for(lambda: equals(running, photos), "index and folder being equal", every=0.2)
         assert running.metric("sightline_forward_images_sum") <= 190, "what was answered before the kill was kept"
+
+
+def child_of(running: Running) -> int:
+    """The process that holds the shard."""
+    children = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children").read_text().split()
+    assert len(children) == 1
+    return int(children[0])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_an_index_that_is_away_for_a_minute_is_waited_for(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    first, second = draw_samples(tmp_path / "pictures", 2, seed=6, sizes=((160, 120),))
+    with sightline("up", photos, "--port", "0", data_dir=tmp_path / "data") as running:
+        shutil.copyfile(first, photos / "first.jpg")
+        wait_for(lambda: "first.jpg" in running.images(), "the first image")
+        os.kill(child_of(running), signal.SIGSTOP)
+        try:
+            shutil.copyfile(second, photos / "second.jpg")
+            wait_for(lambda: "dependency_unavailable" in log_actions(running.log), "the log saying so", patience=40)
+            assert running.metric("sightline_waiting_for_dependency", stage="indexer", dependency="edge") == 1
+            time.sleep(60)
+        finally:
+            os.kill(child_of(running), signal.SIGCONT)
+        wait_for(lambda: "second.jpg" in running.images(), "the image that waited")
+        assert running.metric("sightline_waiting_for_dependency") == 0
+        assert not (running.data_dir / "dead-letters").exists()
+        assert running.stop() == 0
