@@ -134,7 +134,8 @@ class EmbeddedPipeline:
                 self.parts.log.warning("reconcile_postponed", str(error), dependency=error.dependency)
                 wait = min(seconds, RETRY_SECONDS)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.gap.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self.gap.wait()
             self.gap.clear()
 
 

@@ -69,7 +69,8 @@ class KafkaTransport:
             settings=self._parts.settings.kafka,
             metrics=self._metrics,
             log=self._parts.log,
-            drain_seconds=self._parts.settings.drain_seconds,
+            # Leaving the group and closing take a moment more, all within the process's own deadline.
+            drain_seconds=0.8 * self._parts.settings.drain_seconds,
         )
 
 

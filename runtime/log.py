@@ -79,6 +79,8 @@ def configure(level: str, *, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    # Ten errors a second while a broker is away; our own metrics and lines tell of it once a wait.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     # Libraries that log each request or each fetch at INFO.
-    for noisy in ("aiokafka", "botocore", "boto3", "urllib3", "httpx", "httpcore", "faststream", "watchfiles", "PIL"):
+    for noisy in ("botocore", "boto3", "urllib3", "httpx", "httpcore", "faststream", "watchfiles", "PIL"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

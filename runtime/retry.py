@@ -13,6 +13,10 @@ from schemas.errors import DependencyUnavailable
 T = TypeVar("T")
 
 
+NOTICE_SECONDS = 0.25
+"""A batch that is taken away during a wait is let go after at most this."""
+
+
 class BatchAbandoned(Exception):
     """The batch was taken away while it waited; it will be delivered to its new owner."""
 
@@ -69,12 +73,19 @@ class Retry:
                         attempt=attempt,
                         retry_in_seconds=round(delay, 2),
                     )
-                if until():
-                    raise BatchAbandoned
-                await asyncio.sleep(delay)
-                if until():
-                    raise BatchAbandoned
+                await self._pause(delay, until)
         finally:
             if waiting_on is not None:
                 self._metrics.waiting(waiting_on, False)
                 self._log.info("dependency_answered", f"{waiting_on} answered or was given up", stage=self._stage)
+
+    async def _pause(self, seconds: float, until: Callable[[], bool]) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while True:
+            if until():
+                raise BatchAbandoned
+            left = end - loop.time()
+            if left <= 0:
+                return
+            await asyncio.sleep(min(left, NOTICE_SECONDS))

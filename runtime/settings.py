@@ -183,6 +183,10 @@ class Settings(BaseSettings):
         return self.model_dump(mode="json")
 
 
+NOT_SETTINGS = frozenset({"SIGHTLINE_CACHE", "SIGHTLINE_STACK_DIR", "SIGHTLINE_TEST_S3_ENDPOINT"})
+"""Variables of the developers' tools, which may stand in the same environment."""
+
+
 class _Environment(EnvSettingsSource):
     """Variables from a mapping instead of the process's own environment."""
 
@@ -237,7 +241,7 @@ def setting_names(model: type[BaseModel] = Settings, prefix: str = "SIGHTLINE_")
 
 
 def _unknown_names(environment: Mapping[str, str]) -> list[str]:
-    known = set(setting_names())
+    known = NOT_SETTINGS.union(setting_names())
     return [name for name in environment if name.startswith("SIGHTLINE_") and name.upper() not in known]
 
 

@@ -87,7 +87,8 @@ class EdgeChannel:
         self._waiting.append(answered)
         self._writer.write(frame)
         try:
-            answer = await asyncio.wait_for(answered, patience)
+            async with asyncio.timeout(patience):
+                answer = await answered
         except TimeoutError:
             raise DependencyUnavailable(
                 DEPENDENCY,

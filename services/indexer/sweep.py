@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from datetime import timedelta
 
 from runtime.log import Log
@@ -28,10 +29,9 @@ class Sweeper:
                 await self.sweep()
             except DependencyUnavailable as error:
                 self._log.warning("sweep_postponed", str(error))
-            try:
-                await asyncio.wait_for(stop.wait(), self._every)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._every):
+                    await stop.wait()
 
     async def sweep(self) -> None:
         """Remove what is old enough now. Versions are milliseconds since 1970 by the store's clock."""
