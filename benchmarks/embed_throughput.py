@@ -10,9 +10,11 @@ import argparse
 import asyncio
 import io
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,8 @@ import open_clip
 import torch
 from PIL import Image
 
-from benchmarks.memory import PeakMemory
 from benchmarks.photographs import Photographs, make_photographs
+from benchmarks.pipeline import run_pipeline, write_folder
 from encoders.encoder import Encoder
 from encoders.engine import BatchReport, EncoderEngine
 from encoders.registry import make_encoder
@@ -39,10 +41,13 @@ class Round:
     bare: float
     loop: float
     ours: float
+    """The embedded pipeline, from a folder to points in the index."""
+    engine: float
+    """Our engine alone, from bytes in memory to vectors."""
     waiting: float
-    """Share of the time in which our model stood idle for decoding."""
-    forward: float
-    """Images per second of our model's forward pass alone, while everything else ran."""
+    """Share of the pipeline's time in which the model stood idle while images were on their way."""
+    growth: int
+    """Bytes of memory at the pipeline's peak beyond weights and libraries."""
 
 
 @dataclass
@@ -106,11 +111,6 @@ async def run_engine(engine: EncoderEngine, files: list[bytes], reports: list[Ba
     return EngineRun(len(files) / seconds, list(reports), seconds)
 
 
-async def run_pipeline(encoder: Encoder, files: list[bytes]) -> float | None:
-    """Images per second of the embedded pipeline: a folder of these files to vectors. None until it is wired here."""
-    return None
-
-
 async def measure(model: str, photographs: Photographs, rounds: int) -> None:
     """Run and print everything."""
     reference = load_reference(model)
@@ -118,46 +118,60 @@ async def measure(model: str, photographs: Photographs, rounds: int) -> None:
     batch = torch.stack(pixels)
     encoder = make_encoder(model)
     reports: list[BatchReport] = []
+    with tempfile.TemporaryDirectory(prefix="sightline-bench-") as place:
+        folder = Path(place) / "photographs"
+        write_folder(folder, photographs.all)
+        await _measure(reference, batch, model, encoder, photographs, rounds, folder, reports)
+    _fidelity(encoder, photographs)
+
+
+async def _measure(
+    reference: Reference,
+    batch: torch.Tensor,
+    model: str,
+    encoder: Encoder,
+    photographs: Photographs,
+    rounds: int,
+    folder: Path,
+    reports: list[BatchReport],
+) -> None:
     async with EncoderEngine(encoder, batch_size=BARE_BATCH, on_batch=reports.append) as engine:
         warm = engine.warm_up
         assert warm is not None
         print(
-            f"{model} on {encoder.device}, {torch.get_num_threads()} threads; warm-up: "
+            f"{encoder.identity.model} on {encoder.device}, {torch.get_num_threads()} threads; warm-up: "
             f"prepare {1e3 * warm.prepare:.1f} ms an image, forward {1e3 * warm.forward:.0f} ms and "
             f"finish {1e3 * warm.finish:.1f} ms for {warm.images}"
         )
         reference.bare(batch, 1)
         measured: list[Round] = []
-        with PeakMemory() as memory:
-            await run_engine(engine, photographs.sample(4).all, reports)
         few = photographs.sample(5).all
         for number in range(rounds):
             half = reference.bare(batch, 2)
-            ours = await run_engine(engine, photographs.all, reports)
+            data_dir = folder.parent / f"data-{number}"
+            ours = await run_pipeline(model, folder, data_dir)
             bare = statistics.harmonic_mean([half, reference.bare(batch, 2)])
+            alone = await run_engine(engine, photographs.all, reports)
             loop = reference.loop(few)
-            measured.append(Round(bare, loop, ours.speed, ours.waiting, ours.forward))
+            measured.append(Round(bare, loop, ours.speed, alone.speed, ours.waiting, ours.growth))
             print(
-                f"round {number + 1}: engine {ours.speed:5.1f} img/s (its forward pass {ours.forward:5.1f}), "
+                f"round {number + 1}: pipeline {ours.speed:5.1f} img/s, engine alone {alone.speed:5.1f}, "
                 f"bare forward {bare:5.1f}, one at a time {loop:5.1f}"
             )
-        _summary(measured, memory)
-        pipeline = await run_pipeline(encoder, photographs.all)
-        if pipeline is not None:
-            print(f"embedded pipeline: {pipeline:.1f} img/s")
-    _fidelity(encoder, photographs)
+        _summary(measured)
 
 
-def _summary(rounds: list[Round], memory: PeakMemory) -> None:
+def _summary(rounds: list[Round]) -> None:
     of_bare = statistics.median(one.ours / one.bare for one in rounds)
     of_loop = statistics.median(one.ours / one.loop for one in rounds)
     ours = statistics.median(one.ours for one in rounds)
-    print(f"\nengine, bytes to vectors            {ours:6.1f} img/s")
+    print(f"\nembedded pipeline, folder to index  {ours:6.1f} img/s")
     print(f"  over the bare batched forward     {of_bare:6.2f}        {_verdict(of_bare, GOAL_OF_BARE)}")
     print(f"  over one image at a time          {of_loop:6.2f}        {_verdict(of_loop, GOAL_OF_LOOP)}")
     print(f"waiting for decode                  {statistics.median(one.waiting for one in rounds):6.1%} of the time")
     print(
-        f"peak memory while embedding         {memory.growth / 1e6:6.0f} MB beyond {memory.before / 1e6:.0f} MB at rest"
+        f"peak memory while embedding         {max(one.growth for one in rounds) / 1e6:6.0f} MB beyond weights and "
+        "libraries"
     )
 
 

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.memory import PeakMemory
 from cli.embedded import embedded_pipeline
 from cli.one_pass import stages_running
 from cli.parts import Parts
@@ -19,6 +20,8 @@ class PipelineRun:
 
     speed: float
     waiting: float
+    growth: int
+    """Bytes of resident memory at the peak beyond those at rest with the model loaded."""
 
 
 def write_folder(folder: Path, files: list[bytes]) -> None:
@@ -35,13 +38,14 @@ async def run_pipeline(model: str, folder: Path, data_dir: Path) -> PipelineRun:
     async with embedded_pipeline(parts, str(folder)) as pipeline, stages_running(pipeline):
         if pipeline.watch is not None:
             await pipeline.watch.started()
-        began = time.perf_counter()
-        report = await pipeline.reconciler(guard=Guard()).run()
-        await pipeline.events.idle()
-        await pipeline.embeddings.idle()
-        seconds = time.perf_counter() - began
+        with PeakMemory() as memory:
+            began = time.perf_counter()
+            report = await pipeline.reconciler(guard=Guard()).run()
+            await pipeline.events.idle()
+            await pipeline.embeddings.idle()
+            seconds = time.perf_counter() - began
         indexed = await pipeline.index.count(Where(status=Status.INDEXED))
         if indexed != report.listed:
             raise RuntimeError(f"{indexed} of {report.listed} photographs were indexed; see the dead letters")
         starved = parts.registry.get_sample_value("sightline_forward_starved_seconds_total") or 0.0
-    return PipelineRun(report.listed / seconds, starved / seconds)
+    return PipelineRun(report.listed / seconds, starved / seconds, memory.growth)

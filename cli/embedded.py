@@ -168,7 +168,7 @@ async def embedded_pipeline(parts: Parts, source_text: str) -> AsyncIterator[Emb
             )
         )
         indexer = await entered.enter_async_context(
-            IndexerStage(index, model=settings.encoder.model, metrics=IndexerMetrics(parts.registry))
+            IndexerStage(index, model=engine.encoder.identity.model, metrics=IndexerMetrics(parts.registry))
         )
         patterns = key_patterns(settings)
         gap = asyncio.Event()

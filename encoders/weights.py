@@ -23,6 +23,7 @@ import open_clip
 from huggingface_hub import constants as hub
 
 from encoders.spelling import did_you_mean
+from schemas.collection import model_label
 from schemas.errors import ConfigurationError
 
 _CHECKPOINTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors")
@@ -72,7 +73,7 @@ def find_weights(name: str) -> Source:
     if name.startswith("hf-hub:"):
         repository = name.removeprefix("hf-hub:")
         _require_on_hub(name, repository, files=_CHECKPOINTS[:2])
-        return Source(label=repository, architecture=name)
+        return Source(label=model_label(name), architecture=name)
     if _is_path(name):
         return _folder(Path(name).expanduser())
     architecture, _, weights = name.partition("/")
@@ -81,7 +82,7 @@ def find_weights(name: str) -> Source:
         return Source(name, architecture, random=True, options=options)
     if _is_path(weights):
         checkpoint = _checkpoint(Path(weights).expanduser(), architecture)
-        return Source(f"{architecture}/{checkpoint.stem}", architecture, str(checkpoint), options=options)
+        return Source(model_label(name), architecture, str(checkpoint), options=options)
     return _tag(name, architecture, weights)
 
 
@@ -102,7 +103,7 @@ def _folder(folder: Path) -> Source:
             f"'ViT-B-32/{folder}', or put the model's configuration there"
         )
     _checkpoint(folder, folder.name)
-    return Source(label=folder.name, architecture=f"local-dir:{folder}")
+    return Source(label=model_label(str(folder)), architecture=f"local-dir:{folder}")
 
 
 def _checkpoint(path: Path, architecture: str) -> Path:

@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import PurePosixPath
 from typing import Any
 
 from pydantic import AwareDatetime, Field
@@ -20,6 +21,9 @@ from schemas.events import (
     Tag,
     Version,
 )
+
+_PATH_STARTS = ("/", "./", "../", "~")
+_CHECKPOINT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 
 ALIAS = "images"
 """Readers use the alias; writers use the collection's own name."""
@@ -104,9 +108,28 @@ class PointPayload(Record):
         return self.model_dump(mode="json", exclude_none=True)
 
 
+def model_label(name: str) -> str:
+    """What a model is called in records and in the index, from the name that a person chose it by.
+
+    Paths are reduced to their last part, since each machine keeps its weights elsewhere:
+    `ViT-B-32//models/ours.pt` is `ViT-B-32/ours`, `/models/ours` is `ours`, `hf-hub:org/repo` is `org/repo`.
+    """
+    if name.startswith("hf-hub:"):
+        return name.removeprefix("hf-hub:")
+    if name.startswith(_PATH_STARTS):
+        return _last_part(name)
+    architecture, _, weights = name.partition("/")
+    return f"{architecture}/{_last_part(weights)}" if weights.startswith(_PATH_STARTS) else name
+
+
 def collection_name(model: str) -> str:
-    """The collection's name for a model, which may contain slashes and dots."""
-    return "images__" + re.sub(r"[^a-zA-Z0-9_-]+", "_", model)
+    """The name of the collection for a model, given by the name that a person chose it by."""
+    return "images__" + re.sub(r"[^a-zA-Z0-9_-]+", "_", model_label(model))
+
+
+def _last_part(path: str) -> str:
+    last = PurePosixPath(path)
+    return last.stem if last.suffix in _CHECKPOINT_SUFFIXES else last.name
 
 
 def payload_of(judgement: Judgement, *, indexed_at: datetime) -> PointPayload:

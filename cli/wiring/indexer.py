@@ -4,6 +4,7 @@ from cli.assembly import Assembly, Service
 from cli.indexes import make_index
 from runtime.lifecycle import Component
 from schemas.codec import decode_judgement
+from schemas.collection import model_label
 from schemas.topics import IMAGE_EMBEDDINGS
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.stage import IndexerStage
@@ -25,7 +26,9 @@ async def wire(assembly: Assembly) -> None:
     """Add the indexer to a process."""
     index = await open_index(assembly)
     stage = IndexerStage(
-        index, model=assembly.parts.settings.encoder.model, metrics=IndexerMetrics(assembly.parts.registry)
+        index,
+        model=model_label(assembly.parts.settings.encoder.model),
+        metrics=IndexerMetrics(assembly.parts.registry),
     )
     await assembly.consume(
         Service.INDEXER,

@@ -41,8 +41,11 @@ class EmbeddingEngine(Protocol):
         """The model."""
         ...
 
-    async def embed_image(self, data: bytes) -> EmbeddedImage:
-        """The vector of an encoded image. Raises `imaging.formats.BadImage`, and `DependencyUnavailable` if remote."""
+    async def embed_image(self, data: bytes, *, urgent: bool = False) -> EmbeddedImage:
+        """The vector of an encoded image; an urgent one does not wait behind a bulk of others.
+
+        Raises `imaging.formats.BadImage`, and `DependencyUnavailable` if remote.
+        """
         ...
 
     async def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -41,7 +41,7 @@ class Searcher:
         if not data:
             raise BadImage(RejectReason.EMPTY, "it has no bytes")
         comparable = await self._comparable()
-        image = await self._engine.embed_image(data)
+        image = await self._engine.embed_image(data, urgent=True)
         return await self._nearest(image.vector, options) if comparable else []
 
     async def by_id(self, image: UUID, options: SearchOptions) -> Sequence[Hit]:

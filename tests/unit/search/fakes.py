@@ -50,7 +50,7 @@ class FakeEngine:
     failure: Exception | None = None
     calls: int = 0
 
-    async def embed_image(self, data: bytes) -> FakeImage:
+    async def embed_image(self, data: bytes, *, urgent: bool = False) -> FakeImage:
         self._called()
         if not data.startswith(b"IMG"):
             raise BadImage(RejectReason.NOT_AN_IMAGE, "it looks like text")
