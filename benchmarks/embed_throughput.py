@@ -9,6 +9,7 @@ falls on all alike. The figures that count are the medians over the rounds.
 import argparse
 import asyncio
 import io
+import logging
 import statistics
 import tempfile
 import time
@@ -207,6 +208,7 @@ def main() -> None:
     parser.add_argument("--web", type=int, default=200, help="photographs of 640 x 480 to 1024 x 768")
     parser.add_argument("--camera", type=int, default=20, help="photographs of 12 megapixels")
     arguments = parser.parse_args()
+    logging.getLogger().setLevel(logging.ERROR)  # open_clip warns that random weights are random
     began = time.perf_counter()
     photographs = make_photographs(arguments.web, arguments.camera)
     megabytes = sum(map(len, photographs.all)) / 1e6

@@ -10,7 +10,11 @@ from pathlib import Path
 import httpx
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
+from schemas.errors import ConfigurationError
+
 FILE = "address.json"
+INSTANCE_HEADER = "sightline-instance"
+"""Every answer carries it. A port may be taken by another process, or another data folder's, after a kill -9."""
 
 
 class Address(BaseModel):
@@ -20,22 +24,26 @@ class Address(BaseModel):
     pid: int
     what: str
     since: AwareDatetime
+    instance: str
 
 
 @contextmanager
-def leave_address(data_dir: Path, url: str, what: str) -> Iterator[None]:
+def leave_address(data_dir: Path, url: str, what: str, instance: str) -> Iterator[None]:
     """Leave the address for the other commands, and take it away at the end if it is still ours."""
-    data_dir.mkdir(parents=True, exist_ok=True)
     path = data_dir / FILE
     partial = path.with_suffix(".partial")
-    mine = Address(url=url, pid=os.getpid(), what=what, since=datetime.now(UTC))
-    partial.write_text(mine.model_dump_json())
-    partial.replace(path)
+    mine = Address(url=url, pid=os.getpid(), what=what, since=datetime.now(UTC), instance=instance)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        partial.write_text(mine.model_dump_json())
+        partial.replace(path)
+    except OSError as error:
+        raise ConfigurationError(f"{data_dir} cannot be written ({error}); choose another with --data-dir") from error
     try:
         yield
     finally:
         kept = read_address(data_dir)
-        if kept is not None and kept.pid == mine.pid:
+        if kept is not None and kept.instance == instance:
             path.unlink(missing_ok=True)
 
 
@@ -48,12 +56,23 @@ def read_address(data_dir: Path) -> Address | None:
 
 
 def find_running(data_dir: Path) -> Address | None:
-    """The address of a process that answers there now. One that was killed leaves a file that nobody answers for."""
+    """The address of the process that left it, if that very process answers there now."""
     address = read_address(data_dir)
     if address is None:
         return None
     try:
-        httpx.get(f"{address.url}/livez", timeout=2.0)
+        # A proxy of the environment is for other machines.
+        answer = httpx.get(f"{address.url}/livez", timeout=2.0, trust_env=False)
     except httpx.HTTPError:
         return None
-    return address
+    return address if answer.headers.get(INSTANCE_HEADER) == address.instance else None
+
+
+def refuse_if_running(data_dir: Path) -> None:
+    """Raise `ConfigurationError` when another process serves this data folder."""
+    running = find_running(data_dir)
+    if running is not None:
+        raise ConfigurationError(
+            f"{data_dir} is in use by `sightline {running.what}` (process {running.pid}, {running.url}), "
+            "which keeps it up to date by itself. Stop it first, or choose another data folder with --data-dir"
+        )

@@ -23,7 +23,7 @@ async def list_letters(settings: Settings, *, limit: int, as_json: bool) -> Exit
         for letter in letters:
             print(encode_dead_letter(letter).value.decode())
         return ExitCode.CLEAN
-    console = Console()
+    console = Console(markup=False, highlight=False)
     if not letters:
         console.print("no dead letters")
         return ExitCode.CLEAN

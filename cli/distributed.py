@@ -45,7 +45,7 @@ async def run_services(settings: Settings, names: Sequence[str]) -> ExitCode:
     port = settings.port if settings.port is not None else DEFAULT_PORTS[_leader(services)]
     server = HttpServer(front, settings.host, port, drain_seconds=settings.drain_seconds)
     server.bind()
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     try:
         if on_kafka:
             await check_broker(settings.kafka)
@@ -60,7 +60,7 @@ async def run_services(settings: Settings, names: Sequence[str]) -> ExitCode:
                 running.ready()
                 what = "run " + " ".join(services)
                 if Service.SEARCH in services:
-                    entered.enter_context(leave_address(settings.data_dir, server.address, what))
+                    entered.enter_context(leave_address(settings.data_dir, server.address, what, front.instance))
                 console.print(f"sightline {what}: ready at {server.address}")
                 try:
                     await run_components(

@@ -10,7 +10,7 @@ from cli.indexes import ensure_collection, make_index
 from cli.models import make_engine
 from cli.parts import Parts
 from cli.patterns import key_patterns
-from cli.sources import OneStore, OpenSource, open_source
+from cli.sources import OneStore, OpenSource, check_source, open_source
 from encoders.engine import EncoderEngine
 from runtime.dead_letters import FileDeadLetters
 from runtime.in_process import InProcessConsumer, InProcessTopic, QueueMetrics
@@ -68,10 +68,9 @@ class EmbeddedPipeline:
             ],
         ]
 
-    def feed_components(self, interval: float | None) -> list[Component]:
+    def feed_components(self) -> list[Component]:
         """What keeps the source's changes coming: the watch of a folder, and reconcile on a schedule."""
-        chosen = interval or self.parts.settings.reconcile.interval
-        every = chosen or (FOLDER_INTERVAL if self.watch else BUCKET_INTERVAL)
+        every = self.parts.settings.reconcile.interval or (FOLDER_INTERVAL if self.watch else BUCKET_INTERVAL)
         return [
             Component("reconcile", lambda stop: _until(stop, self._reconcile_every(every))),
             *self.watch_components(),
@@ -140,15 +139,22 @@ class EmbeddedPipeline:
 
 
 @asynccontextmanager
-async def embedded_pipeline(parts: Parts, source_text: str) -> AsyncIterator[EmbeddedPipeline]:
-    """Open index, model and source, and wire the queues between them. Raises `ConfigurationError`."""
+async def embedded_pipeline(
+    parts: Parts, source_text: str, *, only_read: bool = False
+) -> AsyncIterator[EmbeddedPipeline]:
+    """Open index, model and source, and wire the queues between them. Raises `ConfigurationError`.
+
+    `only_read` makes no collection and claims no name, for a comparison that changes nothing.
+    """
     settings = parts.settings
+    check_source(source_text, settings)
     embedder_metrics = EmbedderMetrics(parts.registry)
     async with AsyncExitStack() as entered:
         index = await entered.enter_async_context(make_index(parts))
         engine = await entered.enter_async_context(make_engine(parts, embedder_metrics))
-        await ensure_collection(index, engine, parts)
-        source = await open_source(source_text, settings, index)
+        if not only_read:
+            await ensure_collection(index, engine, parts)
+        source = await open_source(source_text, settings, index, claim=not only_read)
         await entered.enter_async_context(source.store)
         consumers = settings.encoder.consumers
         events = InProcessTopic(IMAGE_EVENTS.name, lanes=consumers, capacity=2_000)
@@ -165,6 +171,7 @@ async def embedded_pipeline(parts: Parts, source_text: str) -> AsyncIterator[Emb
                 metrics=embedder_metrics,
                 cache_entries=settings.encoder.cache_entries,
                 in_hand=2 * settings.encoder.batch_size,
+                in_hand_bytes=settings.limits.in_hand_bytes,
             )
         )
         indexer = await entered.enter_async_context(

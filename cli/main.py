@@ -32,23 +32,20 @@ Host = Annotated[str | None, typer.Option("--host", help="Address to listen on."
 Model = Annotated[str | None, typer.Option("--model", help="Encoder, such as hashing or ViT-B-32/laion2b_s34b_b79k.")]
 LogLevel = Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, the same that the HTTP API answers.")]
+MetricsFile = Annotated[
+    Path | None, typer.Option(help="Write the counts there too, for Prometheus' textfile collector.")
+]
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, or s3://bucket[/prefix].")]
 
 
-def settings_for(
-    *,
-    data_dir: Path | None = None,
-    port: int | None = None,
-    host: str | None = None,
-    model: str | None = None,
-    log_level: str | None = None,
-) -> Settings:
-    """Settings from the environment and the options, with logs configured. Raises `ConfigurationError`."""
-    settings = load_settings(
-        dict(os.environ), data_dir=data_dir, port=port, host=host, log_level=log_level.upper() if log_level else None
-    )
-    if model is not None:
-        settings = settings.model_copy(update={"encoder": settings.encoder.model_copy(update={"model": model})})
+def settings_for(*, quiet: str = "INFO", log_level: str | None = None, **options: Any) -> Settings:
+    """Settings from the environment and the options, with logs configured. Raises `ConfigurationError`.
+
+    `quiet` is the log level of a command that nobody gave one, by option or by environment.
+    """
+    chosen = os.environ.get("SIGHTLINE_LOG_LEVEL") or os.environ.get("LOG_LEVEL")
+    level = log_level.upper() if log_level else None if chosen else quiet
+    settings = load_settings(dict(os.environ), log_level=level, **options)
     log.configure(settings.log_level)
     return settings
 
@@ -71,8 +68,15 @@ def up(
     """Keep a folder or a bucket indexed and serve searches, all in one process."""
     from cli.up import up as work
 
-    settings = settings_for(data_dir=data_dir, port=port, host=host, model=model, log_level=log_level)
-    run(work(settings, source, interval))
+    settings = settings_for(
+        data_dir=data_dir,
+        port=port,
+        host=host,
+        encoder__model=model,
+        reconcile__interval=interval,
+        log_level=log_level,
+    )
+    run(work(settings, source))
 
 
 @app.command()
@@ -80,15 +84,21 @@ def index(
     source: Source,
     data_dir: DataDir = None,
     model: Model = None,
+    allow_mass_delete: Annotated[
+        bool, typer.Option("--allow-mass-delete", help="Believe a source that is empty.")
+    ] = False,
     as_json: AsJson = False,
-    log_level: LogLevel = "WARNING",
+    metrics_file: MetricsFile = None,
+    log_level: LogLevel = None,
 ) -> None:
     """Bring the index up to date with a folder or a bucket once, and end."""
     from cli.one_pass import one_pass
-    from cli.pass_report import PassOptions
+    from cli.pass_report import ANYTHING_GOES, PassOptions
+    from services.ingest.reconcile import Guard
 
-    settings = settings_for(data_dir=data_dir, model=model, log_level=log_level)
-    run(one_pass(settings, source, PassOptions(verify=False, guarded=False, as_json=as_json)))
+    settings = settings_for(data_dir=data_dir, encoder__model=model, log_level=log_level, quiet="WARNING")
+    guard = ANYTHING_GOES if allow_mass_delete else Guard(only_empty=True)
+    run(one_pass(settings, source, PassOptions(guard=guard, as_json=as_json, metrics_file=metrics_file)))
 
 
 @app.command()
@@ -104,24 +114,32 @@ def reconcile(
     max_gone: Annotated[int | None, typer.Option(help="Points that may go without a word.")] = None,
     max_gone_share: Annotated[float | None, typer.Option(help="Share of points that may go without a word.")] = None,
     as_json: AsJson = False,
-    log_level: LogLevel = "WARNING",
+    metrics_file: MetricsFile = None,
+    log_level: LogLevel = None,
 ) -> None:
     """Compare a source with the index, repair the differences, and compare again.
 
     Embedded, or on Kafka where SIGHTLINE_KAFKA__BOOTSTRAP_SERVERS is set.
     """
-    from cli.pass_report import PassOptions
+    from cli.pass_report import ANYTHING_GOES, PassOptions
+    from services.ingest.reconcile import Guard
 
-    settings = settings_for(data_dir=data_dir, model=model, log_level=log_level)
-    changes = {"max_gone": max_gone, "max_gone_share": max_gone_share}
-    limits = settings.reconcile.model_copy(update={k: v for k, v in changes.items() if v is not None})
-    settings = settings.model_copy(update={"reconcile": limits})
+    settings = settings_for(
+        data_dir=data_dir,
+        encoder__model=model,
+        reconcile__max_gone=max_gone,
+        reconcile__max_gone_share=max_gone_share,
+        log_level=log_level,
+        quiet="WARNING",
+    )
+    guard = Guard(share=settings.reconcile.max_gone_share, count=settings.reconcile.max_gone)
     options = PassOptions(
+        guard=ANYTHING_GOES if allow_mass_delete else guard,
         verify=True,
-        guarded=not allow_mass_delete,
         dry_run=dry_run,
         retry_rejected=retry_rejected,
         as_json=as_json,
+        metrics_file=metrics_file,
     )
     if settings.kafka.bootstrap_servers:
         from cli.reconcile_on_kafka import reconcile_on_kafka as work
@@ -147,7 +165,7 @@ def search(
     from cli.search import Query
     from cli.search import search as work
 
-    settings = settings_for(data_dir=data_dir, model=model, log_level="ERROR")
+    settings = settings_for(data_dir=data_dir, encoder__model=model, quiet="ERROR")
     query = Query(words=words, image=image, like=like, limit=limit, threshold=threshold, bucket=bucket, prefix=prefix)
     run(work(settings, query, as_json=as_json))
 
@@ -164,7 +182,7 @@ def run_services(
     """Run any of the services, in one process or several, on Kafka."""
     from cli.distributed import run_services as work
 
-    settings = settings_for(data_dir=data_dir, port=port, host=host, model=model, log_level=log_level)
+    settings = settings_for(data_dir=data_dir, port=port, host=host, encoder__model=model, log_level=log_level)
     run(work(settings, services))
 
 
@@ -173,7 +191,7 @@ def status(data_dir: DataDir = None, model: Model = None, as_json: AsJson = Fals
     """What runs, how many images are indexed, rejected and waiting, and since when."""
     from cli.status import status as work
 
-    run(work(settings_for(data_dir=data_dir, model=model, log_level="ERROR"), as_json=as_json))
+    run(work(settings_for(data_dir=data_dir, encoder__model=model, quiet="ERROR"), as_json=as_json))
 
 
 @letters.command("list")
@@ -185,13 +203,13 @@ def list_letters(
     """Show what was rejected, with the reason and the object."""
     from cli.dead_letters import list_letters as work
 
-    run(work(settings_for(data_dir=data_dir, log_level="ERROR"), limit=limit, as_json=as_json))
+    run(work(settings_for(data_dir=data_dir, quiet="ERROR"), limit=limit, as_json=as_json))
 
 
 @app.command()
 def config(data_dir: DataDir = None, model: Model = None, as_json: AsJson = False) -> None:
     """Show every setting with the value that is in force; secrets are masked."""
-    settings = settings_for(data_dir=data_dir, model=model, log_level="ERROR")
+    settings = settings_for(data_dir=data_dir, encoder__model=model, quiet="ERROR")
     values = settings.masked()
     if as_json:
         print(json.dumps(values, indent=2))
@@ -216,14 +234,19 @@ def demo(
 
 def main() -> None:
     """Run the command line; every known error becomes one sentence and an exit code."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     try:
         app()
+    except KeyboardInterrupt:
+        sys.exit(130)
     except ConfigurationError as error:
-        console.print(f"sightline: {error}", markup=False)
+        console.print(f"sightline: {error}")
         sys.exit(int(ExitCode.CONFIGURATION))
     except SightlineError as error:
-        console.print(f"sightline: {error}", markup=False)
+        console.print(f"sightline: {error}")
+        sys.exit(int(ExitCode.FAILED))
+    except OSError as error:
+        console.print(f"sightline: {error}")
         sys.exit(int(ExitCode.FAILED))
     except ExceptionGroup as group:
         known: ExceptionGroup[Exception] | None = group.subgroup(ConfigurationError) or group.subgroup(SightlineError)

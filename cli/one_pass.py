@@ -4,28 +4,28 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from prometheus_client import write_to_textfile
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cli.address import find_running
+from cli.address import refuse_if_running
 from cli.embedded import EmbeddedPipeline, embedded_pipeline
 from cli.parts import Parts
 from cli.pass_report import PassOptions, show_report
 from runtime.lifecycle import ExitCode, run_components, stop_on_signals
 from runtime.settings import Settings
-from schemas.errors import ConfigurationError
 
 
 async def one_pass(settings: Settings, source: str, options: PassOptions) -> ExitCode:
     """Bring the index to the source's state, or only say how far it is. Prints exact counts."""
-    running = find_running(settings.data_dir)
-    if running is not None:
-        raise ConfigurationError(
-            f"{settings.data_dir} is in use by `sightline {running.what}` (process {running.pid}, {running.url}), "
-            "which reconciles by itself. Stop it first, or choose another data folder with --data-dir"
-        )
+    refuse_if_running(settings.data_dir)
     parts = Parts.make(settings, budget_stops=False)
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False)
+    if options.dry_run:
+        async with embedded_pipeline(parts, source, only_read=True) as pipeline:
+            reconciler = pipeline.reconciler(guard=options.guard, dry_run=True, retry_rejected=options.retry_rejected)
+            show_report(await reconciler.run(), options, dry_run=True)
+        return ExitCode.CLEAN
     with stop_on_signals(parts.log) as stop:
         async with embedded_pipeline(parts, source) as pipeline, stages_running(pipeline) as broken:
             work = asyncio.create_task(_pass(pipeline, options, console))
@@ -63,11 +63,6 @@ async def stages_running(pipeline: EmbeddedPipeline) -> AsyncIterator["asyncio.T
 
 
 async def _pass(pipeline: EmbeddedPipeline, options: PassOptions, console: Console) -> ExitCode:
-    guard = options.guard(pipeline.parts.settings)
-    if options.dry_run:
-        report = await pipeline.reconciler(guard=guard, dry_run=True, retry_rejected=options.retry_rejected).run()
-        show_report(report, options, dry_run=True)
-        return ExitCode.CLEAN
     with Progress(
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -83,14 +78,16 @@ async def _pass(pipeline: EmbeddedPipeline, options: PassOptions, console: Conso
             await pipeline.watch.started()
         following = asyncio.create_task(_follow(pipeline, bar, task))
         try:
-            report = await pipeline.reconciler(guard=guard, retry_rejected=options.retry_rejected).run()
+            report = await pipeline.reconciler(guard=options.guard, retry_rejected=options.retry_rejected).run()
             await pipeline.settle()
         finally:
             following.cancel()
         sent = pipeline.events.published
         bar.update(task, total=sent, completed=sent)
-    again = await pipeline.reconciler(guard=guard, dry_run=True).run() if options.verify else None
+    again = await pipeline.reconciler(guard=options.guard, dry_run=True).run() if options.verify else None
     counts = await pipeline.counts()
+    if options.metrics_file is not None:
+        write_to_textfile(str(options.metrics_file), pipeline.parts.registry)
     show_report(report, options, dry_run=False, counts=counts, again=again)
     failed = report.refused is not None or (again is not None and again.drift > 0)
     return ExitCode.FAILED if failed else ExitCode.CLEAN

@@ -2,26 +2,24 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
-from runtime.settings import Settings
 from services.ingest.reconcile import DriftKind, Guard, Report
+
+ANYTHING_GOES = Guard(share=1.0)
+"""No share of the points is more than all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PassOptions:
-    """How one pass goes. `verify` compares a second time; `guarded` refuses a mass of deletions."""
+    """How one pass goes. `verify` compares a second time."""
 
-    verify: bool
-    guarded: bool
+    guard: Guard
+    verify: bool = False
     dry_run: bool = False
     retry_rejected: bool = False
     as_json: bool = False
-
-    def guard(self, settings: Settings) -> Guard:
-        """The guard that the settings and the options ask for."""
-        if not self.guarded:
-            return Guard(share=1.0, count=2**62)
-        return Guard(share=settings.reconcile.max_gone_share, count=settings.reconcile.max_gone)
+    metrics_file: Path | None = None
 
 
 def show_report(

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from uuid import UUID
 
 import httpx
+from prometheus_client import write_to_textfile
 from rich.console import Console
 
 from cli.address import find_running
@@ -24,7 +25,7 @@ from schemas.collection import PointPayload
 from schemas.errors import ConfigurationError, DependencyUnavailable
 from schemas.events import EncoderIdentity
 from schemas.topics import IMAGE_EVENTS
-from services.ingest.reconcile import IndexReader, Reconciler, Report
+from services.ingest.reconcile import IndexReader, ReconcileMetrics, Reconciler, Report
 from stores.source import FolderSource, parse_source
 from stores.vectors import Page, StoredPoint, Where
 
@@ -91,7 +92,7 @@ async def reconcile_on_kafka(settings: Settings, source: str, options: PassOptio
             "`sightline index`"
         )
     parts = Parts.make(settings)
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, markup=False)
     await check_broker(settings.kafka)
     async with AsyncExitStack() as entered:
         index, encoder = await entered.enter_async_context(_reader(parts))
@@ -100,6 +101,12 @@ async def reconcile_on_kafka(settings: Settings, source: str, options: PassOptio
             KafkaPublisher(IMAGE_EVENTS, settings=settings.kafka, log=parts.log)
         )
 
+        metrics = ReconcileMetrics(parts.registry)
+        status = entered.enter_context(console.status("listing"))
+
+        def show_progress(report: Report) -> None:
+            status.update(f"{report.listed} listed, {report.drift + report.retried} to look at")
+
         def reconciler(*, dry_run: bool, retry_rejected: bool) -> Reconciler:
             return Reconciler(
                 store,
@@ -107,7 +114,9 @@ async def reconcile_on_kafka(settings: Settings, source: str, options: PassOptio
                 None if dry_run else publisher,
                 encoder=encoder,
                 wants=key_patterns(settings).wants,
-                guard=options.guard(settings),
+                guard=options.guard,
+                metrics=None if dry_run else metrics,
+                progress=show_progress,
                 prefix=parsed.prefix,
                 retry_rejected=retry_rejected,
             )
@@ -117,24 +126,33 @@ async def reconcile_on_kafka(settings: Settings, source: str, options: PassOptio
             show_report(report, options, dry_run=True)
             return ExitCode.CLEAN
         console.print(f"{report.drift + report.retried} objects to look at were sent")
-        again = await _until_settled(lambda: reconciler(dry_run=True, retry_rejected=False), console)
+        if options.metrics_file is not None:
+            write_to_textfile(str(options.metrics_file), parts.registry)
+        # What the guard refused can never settle.
+        again = await _until_settled(
+            lambda: reconciler(dry_run=True, retry_rejected=False),
+            console,
+            expected=report.orphaned if report.refused else 0,
+        )
         show_report(report, options, dry_run=False, again=again)
         return ExitCode.FAILED if again.drift or report.refused else ExitCode.CLEAN
 
 
-async def _until_settled(make: Callable[[], Reconciler], console: Console) -> Report:
+async def _until_settled(make: Callable[[], Reconciler], console: Console, *, expected: int) -> Report:
     drift: int | None = None
     moved = time.monotonic()
+    pause = 1.0
     while True:
         report = await make().run()
-        if report.drift == 0:
+        if report.drift <= expected:
             return report
         if report.drift != drift:
             drift, moved = report.drift, time.monotonic()
             console.print(f"{drift} objects still differ")
         elif time.monotonic() - moved > PATIENCE_SECONDS:
             return report
-        await asyncio.sleep(2.0)
+        await asyncio.sleep(pause)
+        pause = min(30.0, 1.5 * pause)
 
 
 @asynccontextmanager
@@ -157,6 +175,6 @@ async def _reader(parts: Parts) -> AsyncIterator[tuple[IndexReader, EncoderIdent
             "no Qdrant server is set (SIGHTLINE_QDRANT__URL) and no search service runs on "
             f"{settings.data_dir}; start `sightline run indexer search` with the same --data-dir first"
         )
-    async with httpx.AsyncClient(base_url=running.url, timeout=60.0) as client:
+    async with httpx.AsyncClient(base_url=running.url, timeout=60.0, trust_env=False) as client:
         served = ServedIndex(client)
         yield served, await served.encoder()

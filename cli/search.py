@@ -38,8 +38,11 @@ async def search_client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the process that serves this data folder, or of the same application opened here."""
     running = find_running(settings.data_dir)
     if running is not None:
-        async with httpx.AsyncClient(base_url=running.url, timeout=60.0) as client:
-            yield client
+        async with httpx.AsyncClient(base_url=running.url, timeout=60.0, trust_env=False) as client:
+            try:
+                yield client
+            except httpx.HTTPError as error:
+                raise SightlineError(f"{running.url} broke off ({error!r}); ask again") from error
         return
     from cli.indexes import make_index
     from cli.models import make_engine
@@ -56,6 +59,10 @@ async def search(settings: Settings, query: Query, *, as_json: bool) -> ExitCode
     """Print the results of a query, best first."""
     if sum(given is not None for given in (query.words, query.image, query.like)) != 1:
         raise ConfigurationError("say what to look for: words, or --image FILE, or --like KEY, and only one of them")
+    try:
+        f"{query.words}{query.like}{query.bucket}{query.prefix}".encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError("the question is not UTF-8; check the terminal's encoding") from None
     if query.image is not None and not query.image.is_file():
         raise ConfigurationError(f"{query.image} is no file")
     async with search_client(settings) as client:
@@ -63,7 +70,7 @@ async def search(settings: Settings, query: Query, *, as_json: bool) -> ExitCode
     if as_json:
         print(json.dumps(answer, ensure_ascii=False))
     else:
-        show_results(answer["results"], Console())
+        show_results(answer["results"], Console(markup=False, highlight=False))
     return ExitCode.CLEAN
 
 

@@ -1,11 +1,13 @@
 """The HTTP side of a process: answers from the first moment, with the whole API once everything is loaded."""
 
+import secrets
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
 
+from cli.address import INSTANCE_HEADER
 from cli.parts import Parts
 from runtime.http import AsgiApp
 from runtime.probes import Probes
@@ -29,6 +31,8 @@ class Front:
 
     def __init__(self, app: AsgiApp) -> None:
         self.app = app
+        self.instance = secrets.token_hex(8)
+        """Told by every answer, so that nobody mistakes another process for this one."""
 
     async def __call__(
         self,
@@ -37,7 +41,14 @@ class Front:
         send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
     ) -> None:
         """Answer by the app of this moment."""
-        await self.app(scope, receive, send)
+
+        async def signed(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                mine = (INSTANCE_HEADER.encode(), self.instance.encode())
+                message = {**message, "headers": [*message.get("headers", ()), mine]}
+            await send(message)
+
+        await self.app(scope, receive, signed)
 
 
 def search_app(

@@ -1,6 +1,6 @@
 """The place that is kept indexed: a folder or a bucket, opened as an object store."""
 
-import json
+import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -8,14 +8,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pydantic import TypeAdapter, ValidationError
+
 from cli.patterns import key_patterns
 from runtime.settings import Settings
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, DependencyUnavailable
 from stores.folder import FolderClock, FolderStore
 from stores.objects import ObjectStore
-from stores.s3 import S3Store
+from stores.s3 import BucketMissing, S3Store
 from stores.source import FolderSource, S3Source, parse_source
 from stores.vectors import VectorIndex
+
+_CLAIMS = TypeAdapter(dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -48,15 +52,24 @@ def s3_store(bucket: str, settings: Settings) -> S3Store:
     )
 
 
-async def open_source(text: str, settings: Settings, index: VectorIndex) -> OpenSource:
+def check_source(text: str, settings: Settings) -> None:
+    """Raise `ConfigurationError` for a source that cannot be opened, before anything slow is done for it."""
+    source = parse_source(text)
+    if isinstance(source, FolderSource):
+        _refuse_data_inside(source, settings.data_dir)
+
+
+async def open_source(text: str, settings: Settings, index: VectorIndex, *, claim: bool = True) -> OpenSource:
     """The source that a person named; its store is not entered yet. Raises `ConfigurationError`.
 
-    A folder's clock starts above the highest version in its index, so that no point is ever frozen.
+    `claim=False` leaves nothing behind. A folder's clock starts above the highest version in its
+    index, so that no point is ever frozen.
     """
     source = parse_source(text)
     if isinstance(source, S3Source):
         return OpenSource(s3_store(source.bucket, settings), source.prefix)
-    _claim_folder_name(settings.data_dir, source)
+    if claim:
+        _claim_folder_name(settings.data_dir, source)
     highest = await index.highest_version("folder", source.path.name)
     store = FolderStore(
         source.path,
@@ -67,21 +80,35 @@ async def open_source(text: str, settings: Settings, index: VectorIndex) -> Open
     return OpenSource(store, "")
 
 
+def _refuse_data_inside(source: FolderSource, data_dir: Path) -> None:
+    """An index inside the folder that it indexes would hint at itself for ever."""
+    if data_dir.resolve().is_relative_to(source.path.resolve()):
+        raise ConfigurationError(
+            f"the data folder {data_dir} lies inside {source.path}, so what is written there would be looked at again "
+            "and again. Choose one elsewhere with --data-dir"
+        )
+
+
 def _claim_folder_name(data_dir: Path, source: FolderSource) -> None:
     """Refuse a second folder of the same name: its bucket would be the first one's, whose images would all go."""
-    data_dir.mkdir(parents=True, exist_ok=True)
     path = data_dir / "folders.json"
-    claimed: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     name, root = source.path.name, str(source.path)
-    if claimed.setdefault(name, root) != root and Path(claimed[name]).exists():
-        raise ConfigurationError(
-            f"{data_dir} already indexes {claimed[name]} as bucket {name!r}; {root} has the same name. "
-            "Give it a data folder of its own with --data-dir"
-        )
-    claimed[name] = root
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(claimed, indent=2))
-    partial.replace(path)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        claimed = _CLAIMS.validate_json(path.read_bytes()) if path.exists() else {}
+        first = Path(claimed.get(name, root))
+        if first != source.path and not (first.exists() and first.samefile(source.path)):
+            raise ConfigurationError(
+                f"{data_dir} already indexes {first} as bucket {name!r}; {root} has the same name. Give it a data "
+                f"folder of its own with --data-dir, or, if the folder was moved, remove its line from {path}"
+            )
+        partial = path.with_suffix(".partial")
+        partial.write_bytes(_CLAIMS.dump_json(claimed | {name: root}, indent=2))
+        partial.replace(path)
+    except OSError as error:
+        raise ConfigurationError(f"{data_dir} cannot be written ({error}); choose another with --data-dir") from error
+    except ValidationError as error:
+        raise ConfigurationError(f"{path} is damaged; remove it, and the next start writes it again") from error
 
 
 class OneStore:
@@ -98,8 +125,8 @@ class OneStore:
 class S3Buckets:
     """The directory of distributed mode: any allowed bucket, opened when it is first needed.
 
-    A bucket that nobody allowed by name and that does not exist is nobody's outage: events about it
-    are rejected. One that was allowed, or was there once, is waited for.
+    A bucket that nobody allowed by name and that is proved not to exist is nobody's outage: events about
+    it are rejected. Everything else that prevents a look (credentials, a wrong endpoint) is waited for.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -107,11 +134,12 @@ class S3Buckets:
         self._allowed: Sequence[str] = settings.ingest.buckets
         self._stores: dict[str, S3Store] = {}
         self._entered = AsyncExitStack()
+        self._opening = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
-        """Open the buckets that are allowed by name. Raises `ConfigurationError` for one that does not exist."""
+        """Open the buckets that are allowed by name. Raises `ConfigurationError` for one that cannot be opened."""
         for bucket in self._allowed:
-            self._stores[bucket] = await self._entered.enter_async_context(s3_store(bucket, self._settings))
+            await self._open(bucket)
         return self
 
     async def __aexit__(
@@ -121,12 +149,20 @@ class S3Buckets:
         await self._entered.aclose()
 
     async def store(self, source: str, bucket: str) -> ObjectStore | None:
-        """The bucket's store, or None when it must not be read or does not exist."""
+        """The bucket's store, or None when it must not be read or does not exist. Raises `DependencyUnavailable`."""
         if source != "s3" or (self._allowed and bucket not in self._allowed):
             return None
-        if bucket not in self._stores:
+        async with self._opening:
+            if bucket in self._stores:
+                return self._stores[bucket]
             try:
-                self._stores[bucket] = await self._entered.enter_async_context(s3_store(bucket, self._settings))
-            except ConfigurationError:
+                return await self._open(bucket)
+            except BucketMissing:
                 return None
-        return self._stores[bucket]
+            except ConfigurationError as error:
+                raise DependencyUnavailable("s3", str(error), "It is tried again; nothing is rejected") from error
+
+    async def _open(self, bucket: str) -> S3Store:
+        store = await self._entered.enter_async_context(s3_store(bucket, self._settings))
+        self._stores[bucket] = store
+        return store

@@ -2,29 +2,25 @@
 
 from rich.console import Console
 
-from cli.address import find_running, leave_address
+from cli.address import leave_address, refuse_if_running
 from cli.embedded import EmbeddedPipeline, embedded_pipeline
 from cli.parts import Parts
 from cli.serving import Front, index_status, search_app
+from cli.sources import check_source
 from runtime.http import HttpServer
 from runtime.lifecycle import Component, ExitCode, run_components, stop_on_signals
 from runtime.probe_routes import probe_app
 from runtime.probes import Probes
 from runtime.settings import Settings
-from schemas.errors import ConfigurationError
 from services.search.answers import StatusAnswer
 
 
-async def up(settings: Settings, source: str, interval: float | None) -> ExitCode:
+async def up(settings: Settings, source: str) -> ExitCode:
     """Run until a signal. Raises `ConfigurationError` before anything is touched, where it can be known."""
-    running = find_running(settings.data_dir)
-    if running is not None:
-        raise ConfigurationError(
-            f"{settings.data_dir} is in use by `sightline {running.what}` (process {running.pid}, {running.url}). "
-            "Stop it first, or choose another data folder with --data-dir"
-        )
+    refuse_if_running(settings.data_dir)
+    check_source(source, settings)
     parts = Parts.make(settings, budget_stops=False)
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     probes = Probes()
     pipeline_ready = probes.component("pipeline", why="the model is being loaded")
     starting = probe_app(probes, parts.registry)
@@ -42,11 +38,11 @@ async def up(settings: Settings, source: str, interval: float | None) -> ExitCod
                 )
                 pipeline_ready.ready()
                 try:
-                    with leave_address(settings.data_dir, server.address, f"up {source}"):
+                    with leave_address(settings.data_dir, server.address, f"up {source}", front.instance):
                         console.print(f"sightline keeps {pipeline.source.text} indexed; search it at {server.address}")
                         await run_components(
                             [
-                                pipeline.feed_components(interval),
+                                pipeline.feed_components(),
                                 *pipeline.stage_components(),
                                 [Component("http", server.serve_until)],
                             ],

@@ -13,7 +13,7 @@ from runtime.log import Log
 from runtime.stage import Outcome, Reject
 from schemas.codec import decode_dead_letter, encode_dead_letter
 from schemas.dead_letter import DeadLetter, RejectReason
-from schemas.errors import SightlineError, UndecodableRecord
+from schemas.errors import DependencyUnavailable, SightlineError, UndecodableRecord
 
 
 class DeadLetterBudgetExceeded(SightlineError):
@@ -102,7 +102,14 @@ class FileDeadLetters:
 
     async def write(self, letters: Sequence[DeadLetter]) -> None:
         """Write each letter to a file of its own, atomically."""
-        await asyncio.to_thread(self._write, letters)
+        try:
+            await asyncio.to_thread(self._write, letters)
+        except OSError as error:
+            raise DependencyUnavailable(
+                "disk",
+                f"dead letters cannot be written to {self._folder}: {error}",
+                "Look at its free space and rights",
+            ) from error
 
     def _write(self, letters: Sequence[DeadLetter]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -73,6 +73,7 @@ class LimitSettings(BaseModel):
     """What is too much. Sizes in bytes, pixels in number."""
 
     object_bytes: int = Field(256 * 1024 * 1024, ge=1024)
+    in_hand_bytes: int = Field(256 * 1024 * 1024, ge=1024, description="Of all objects in memory together")
     pixels: int = Field(100_000_000, ge=1)
     notification_bytes: int = Field(1024 * 1024, ge=1024)
     notification_depth: int = Field(3, ge=1, le=10)
@@ -195,37 +196,53 @@ class _Environment(EnvSettingsSource):
         super().__init__(Settings)
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
-        return {name.lower(): value for name, value in self._environment.items()}
+        return {name.lower(): value for name, value in self._environment.items() if value}
 
 
-def load_settings(environment: Mapping[str, str], **overrides: Any) -> Settings:
-    """Settings from the environment, then `overrides` that are not None.
+def load_settings(environment: Mapping[str, str], **options: Any) -> Settings:
+    """Settings from the environment, then `options` that are not None, `__` between levels (`encoder__model`).
 
-    `PORT` and `LOG_LEVEL` are honoured where the longer names are absent. Raises `ConfigurationError`
-    with one sentence for each value that cannot work, and for each `SIGHTLINE_` name that is none.
+    `PORT` and `LOG_LEVEL` are honoured where the longer names are absent; an empty variable is no variable.
+    Raises `ConfigurationError` with one sentence for each value that cannot work, by the name under
+    which it was given, and for each `SIGHTLINE_` name that is none.
     """
-    chosen: dict[str, Any] = {}
-    if "PORT" in environment and "SIGHTLINE_PORT" not in environment:
-        chosen["port"] = environment["PORT"]
-    if "LOG_LEVEL" in environment and "SIGHTLINE_LOG_LEVEL" not in environment:
-        chosen["log_level"] = environment["LOG_LEVEL"].upper()
-    chosen |= {name: value for name, value in overrides.items() if value is not None}
     unknown = sorted(set(_unknown_names(environment)))
     if unknown:
         raise ConfigurationError(
             f"{', '.join(unknown)}: no such setting. `sightline config` lists the names that exist"
         )
+    values = _Environment(environment)()
+    given: dict[tuple[str, ...], str] = {}
+    for short in ("PORT", "LOG_LEVEL"):
+        if environment.get(short) and not environment.get(f"SIGHTLINE_{short}"):
+            value = environment[short]
+            _place(values, (short.lower(),), value.upper() if short == "LOG_LEVEL" else value)
+            given[(short.lower(),)] = short
+    for name, value in options.items():
+        if value is not None:
+            path = tuple(name.split("__"))
+            _place(values, path, value)
+            given[path] = "--" + path[-1].replace("_", "-")
     try:
-        settings = Settings(**(_Environment(environment)() | chosen))
+        settings = Settings(**values)
     except ValidationError as error:
         problems = "; ".join(
-            f"{_variable(e['loc'])}: {e['msg'].removeprefix('Value error, ')} (it is {str(e['input'])[:60]!r})"
+            f"{_name_of(e['loc'], given)}: {e['msg'].removeprefix('Value error, ')} (it is {str(e['input'])[:60]!r})"
             for e in error.errors()
         )
-        raise ConfigurationError(
-            f"{problems}. Change it and start again; `sightline config` shows what is in force"
-        ) from None
+        raise ConfigurationError(f"{problems}. Change it and start again") from None
     return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().absolute()})
+
+
+def _place(values: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    for part in path[:-1]:
+        values = values.setdefault(part, {})
+    values[path[-1]] = value
+
+
+def _name_of(location: tuple[int | str, ...], given: Mapping[tuple[str, ...], str]) -> str:
+    parts = tuple(str(part) for part in location if not isinstance(part, int))
+    return given.get(parts) or "SIGHTLINE_" + "__".join(part.upper() for part in parts)
 
 
 def setting_names(model: type[BaseModel] = Settings, prefix: str = "SIGHTLINE_") -> list[str]:
@@ -243,8 +260,3 @@ def setting_names(model: type[BaseModel] = Settings, prefix: str = "SIGHTLINE_")
 def _unknown_names(environment: Mapping[str, str]) -> list[str]:
     known = NOT_SETTINGS.union(setting_names())
     return [name for name in environment if name.startswith("SIGHTLINE_") and name.upper() not in known]
-
-
-def _variable(location: tuple[int | str, ...]) -> str:
-    names = [str(part).upper() for part in location if not isinstance(part, int)]
-    return "SIGHTLINE_" + "__".join(names)

@@ -24,6 +24,7 @@ async def wire(assembly: Assembly) -> None:
         metrics=metrics,
         cache_entries=settings.encoder.cache_entries,
         in_hand=2 * settings.encoder.batch_size,
+        in_hand_bytes=settings.limits.in_hand_bytes,
     )
     await assembly.consume(
         Service.EMBEDDER,

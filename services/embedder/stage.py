@@ -17,6 +17,7 @@ from runtime.stage import Done, Emit, Item, Outcome, Reject
 from schemas.dead_letter import RejectReason
 from schemas.errors import DependencyUnavailable
 from schemas.events import MAX_VERSION, ImageEmbedded, ImageEvent, ImageGone, ImageRejected, ObjectFacts
+from services.embedder.byte_room import ByteRoom
 from services.embedder.metrics import EmbedderMetrics
 from services.embedder.vector_cache import VectorCache
 from stores.objects import Found, Missing, ObjectStore, Oversized
@@ -33,7 +34,8 @@ class StoreDirectory(Protocol):
 class EmbedderStage:
     """`ImageEvent` to `ImageEmbedded`, `ImageGone` or `ImageRejected`.
 
-    `in_hand` bounds the objects whose bytes are in memory at once, over all consumers of the process.
+    `in_hand` bounds the objects whose bytes are in memory at once, over all consumers of the process,
+    and `in_hand_bytes` their bytes together.
     The engine is entered by whoever owns it, since search shares it.
     """
 
@@ -47,12 +49,14 @@ class EmbedderStage:
         metrics: EmbedderMetrics,
         cache_entries: int = 10_000,
         in_hand: int = 64,
+        in_hand_bytes: int = 256 * 1024 * 1024,
     ) -> None:
         self._stores = stores
         self._engine = engine
         self._metrics = metrics
         self._cache = VectorCache(cache_entries)
         self._in_hand = asyncio.Semaphore(in_hand)
+        self._room = ByteRoom(in_hand_bytes)
 
     async def __aenter__(self) -> Self:
         """Nothing to load: the engine is entered by its owner."""
@@ -92,7 +96,7 @@ class EmbedderStage:
                 f"{event.source}://{event.bucket} is not among the buckets that this embedder may read; "
                 "add it to SIGHTLINE_INGEST__BUCKETS or start with that source",
             )
-        async with self._in_hand:
+        async with self._in_hand, self._room.place() as place:
             with self._metrics.look_seconds.labels(event.source).time():
                 look = await store.look(event.key)
             about: dict[str, Any] = {
@@ -113,6 +117,7 @@ class EmbedderStage:
                     "SIGHTLINE_LIMITS__OBJECT_BYTES allows"
                 )
                 return self._rejected(about, look.facts, RejectReason.TOO_LARGE, detail)
+            await self._room.measured(place, len(look.data))
             self._metrics.bytes.labels(event.source).inc(len(look.data))
             return await self._embed(about, look)
 

@@ -91,9 +91,9 @@ class Guard:
         if self.only_empty:
             if listed == 0 and indexed > 0:
                 raise GuardRefused(
-                    f"{bucket}: the listing is empty, the index holds {indexed} images. Is this the right bucket or "
-                    "folder, and is it mounted? If everything was deleted on purpose, run `sightline reconcile "
-                    "SOURCE --allow-mass-delete`"
+                    f"{bucket}: the listing is empty, the index holds {indexed} images; none was touched. Is this the "
+                    "right bucket or folder, and is it mounted? If everything was deleted on purpose, stop `sightline "
+                    "up` where it runs, and say `sightline index SOURCE --allow-mass-delete`"
                 )
             return
         if orphaned > self.count and orphaned > self.share * indexed:

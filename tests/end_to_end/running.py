@@ -19,7 +19,7 @@ PATIENCE = 60.0
 
 
 def command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "cli.main", *map(str, arguments)]
+    return [sys.executable, "-m", "cli.entry", *map(str, arguments)]
 
 
 def clean_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -118,6 +118,14 @@ def test_two_folders_of_one_name_are_not_mixed(tmp_path: Path) -> None:
     assert str(tmp_path / "a" / "photos") in said
 
 
+def test_a_data_folder_inside_the_folder_is_refused(photos: Path) -> None:
+    assert "--data-dir" in refusal("up", photos, "--port", "0", "--data-dir", photos / "data")
+
+
+def test_an_option_that_cannot_work_is_named(photos: Path, tmp_path: Path) -> None:
+    assert "--interval" in refusal("up", photos, "--interval", "-1", "--data-dir", tmp_path / "data")
+
+
 def test_a_search_without_a_question_is_told_what_to_say(tmp_path: Path) -> None:
     assert "--image" in refusal("search", "--data-dir", tmp_path)
 

@@ -29,7 +29,7 @@ def test_port_and_log_level_are_honoured_and_the_longer_names_win() -> None:
     ("environment", "says"),
     [
         ({"SIGHTLINE_PORT": "99999"}, "SIGHTLINE_PORT"),
-        ({"PORT": "many"}, "SIGHTLINE_PORT"),
+        ({"PORT": "many"}, "^PORT:"),
         ({"SIGHTLINE_KAFKA__BOOTSTRAP_SERVERS": "kafka"}, "host:port"),
         ({"SIGHTLINE_ENCODER__BATCH_SIZE": "0"}, "SIGHTLINE_ENCODER__BATCH_SIZE"),
         ({"SIGHTLINE_QDRANT__URL": "qdrant:6333"}, "http://qdrant:6333"),
@@ -40,6 +40,19 @@ def test_port_and_log_level_are_honoured_and_the_longer_names_win() -> None:
 def test_a_value_that_cannot_work_is_named_with_what_to_do(environment: dict[str, str], says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         load_settings(environment)
+
+
+def test_an_option_is_judged_like_a_variable_and_named_as_it_was_written() -> None:
+    with pytest.raises(ConfigurationError, match=r"^--interval:"):
+        load_settings({}, reconcile__interval=-1.0)
+    with pytest.raises(ConfigurationError, match=r"^--max-gone:"):
+        load_settings({"SIGHTLINE_RECONCILE__MAX_GONE": "3"}, reconcile__max_gone=-5)
+    kept = load_settings({"SIGHTLINE_ENCODER__BATCH_SIZE": "7"}, encoder__model="other")
+    assert (kept.encoder.batch_size, kept.encoder.model) == (7, "other")
+
+
+def test_an_empty_variable_is_no_variable() -> None:
+    assert load_settings({"PORT": "", "LOG_LEVEL": "", "SIGHTLINE_ENCODER__MODEL": ""}).encoder.model == "hashing"
 
 
 def test_secrets_are_masked() -> None:

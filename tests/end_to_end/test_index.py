@@ -1,0 +1,93 @@
+"""One pass: `sightline index` and `sightline reconcile` on a folder, embedded."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from imaging.samples import draw_samples
+from tests.end_to_end.running import run_command
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    draw_samples(folder, 6, seed=9, sizes=((160, 120),))
+    return folder
+
+
+def test_an_emptied_or_unmounted_folder_needs_a_word(photos: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert run_command("index", photos, "--data-dir", data).returncode == 0
+    photos.rename(tmp_path / "away")
+    photos.mkdir()
+    refused = run_command("index", photos, "--data-dir", data)
+    assert refused.returncode == 1
+    assert "--allow-mass-delete" in refused.stdout
+    assert "6 indexed" in refused.stdout
+    told = run_command("index", photos, "--allow-mass-delete", "--data-dir", data)
+    assert told.returncode == 0
+    assert "6 gone" in told.stdout
+
+
+def test_a_dry_run_leaves_nothing_behind(photos: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    dry = run_command("reconcile", photos, "--dry-run", "--json", "--data-dir", data)
+    assert json.loads(dry.stdout)["missing"] == 6, dry
+    assert not (data / "folders.json").exists()
+    assert not list(data.rglob("collection.json"))
+
+
+def test_reconcile_compares_twice_and_tells_the_counts_to_prometheus(photos: Path, tmp_path: Path) -> None:
+    metrics = tmp_path / "sightline.prom"
+    done = run_command("reconcile", photos, "--metrics-file", metrics, "--data-dir", tmp_path / "data")
+    assert done.returncode == 0, done.stderr
+    assert "a second comparison found no difference" in done.stdout
+    assert 'sightline_reconcile_drift_objects{bucket="photos",drift="missing"} 6.0' in metrics.read_text()
+    assert "images" in done.stderr, "a progress bar is shown"
+
+
+def test_an_interrupted_pass_is_taken_up_where_it_ended(photos: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert run_command("index", photos, "--data-dir", data).returncode == 0
+    for number, path in enumerate(sorted(photos.iterdir())[:2]):
+        shutil.copyfile(path, photos / f"more-{number}{path.suffix}")
+    again = run_command("reconcile", photos, "--json", "--data-dir", data)
+    report = json.loads(again.stdout)
+    assert (report["unchanged"], report["missing"], report["remaining"]) == (6, 2, 0)
+
+
+def test_the_guard_counts_and_exits_with_1(photos: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert run_command("index", photos, "--data-dir", data).returncode == 0
+    for path in sorted(photos.iterdir())[:3]:
+        path.unlink()
+    refused = run_command("reconcile", photos, "--max-gone", "2", "--json", "--data-dir", data)
+    assert refused.returncode == 1
+    report = json.loads(refused.stdout)
+    assert report["orphaned"] == 3
+    assert report["refused"]
+    assert report["counts"]["indexed"] == 6
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(photos: Path, tmp_path: Path) -> None:
+    odd = photos / "a[" / "b][red]c.jpg"
+    odd.parent.mkdir()
+    shutil.copyfile(next(photos.glob("*.jpg")), odd)
+    (photos / "a[" / "bad].jpg").write_bytes(b"<html>")
+    data = tmp_path / "data"
+    assert run_command("index", photos, "--data-dir", data).returncode == 0
+    found = run_command("search", "--image", odd, "--data-dir", data)
+    assert "a[/b][red]c.jpg" in found.stdout, found
+    assert (
+        "a[/bad].jpg" in run_command("dead-letters", "list", "--data-dir", data, environment={"COLUMNS": "300"}).stdout
+    )
+
+
+def test_status_of_an_index_that_nobody_serves(photos: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert run_command("index", photos, "--data-dir", data).returncode == 0
+    shown = run_command("status", "--data-dir", data)
+    assert "nothing runs" in shown.stdout
+    assert "hashing: 6 indexed, 0 rejected, 0 gone" in shown.stdout
