@@ -15,6 +15,9 @@ Prepared = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
 """Shape (n, dimension), rows of unit length."""
 
+LONG = 32
+"""The ratio of an image's sides beyond which `Encoder.prepare` takes no more memory than at it."""
+
 
 class OutOfMemory(Exception):
     """The batch did not fit on the device; the engine halves it and goes on."""
@@ -50,7 +53,11 @@ class Encoder(Protocol):
         ...
 
     def prepare(self, image: Image.Image) -> Prepared:
-        """An upright RGB image to the model's input. CPU only."""
+        """An upright RGB image to the model's input. CPU only.
+
+        On its way it makes no more pixels than the image has, or 2 x `target_size`^2 for each time that the image is
+        as long as wide, counted to `LONG`; the engine reserves that much. Whatever it raises is the image's fault.
+        """
         ...
 
     def forward(self, batch: Sequence[Prepared]) -> Vectors:

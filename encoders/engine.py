@@ -1,6 +1,7 @@
 """One model shared by everybody in the process: images decoded in threads, embedded in batches, matched to callers."""
 
 import asyncio
+import math
 import os
 import threading
 import time
@@ -14,16 +15,17 @@ import numpy as np
 from PIL import Image
 
 from encoders.batches import BatchQueue, ImageBatch, ImageRequest, TextRequest
-from encoders.encoder import Encoder, OutOfMemory, Prepared, Vectors
-from imaging.decode import BadImage, open_image
+from encoders.encoder import LONG, Encoder, OutOfMemory, Prepared, Vectors
+from imaging.decode import BadImage, OpenedImage, open_image
 from imaging.room import PixelRoom
+from schemas.dead_letter import RejectReason
 from schemas.errors import SightlineError
 from schemas.events import EncoderIdentity, ImageFacts
 
 __all__ = ["BadImage", "BatchReport", "EncodedImage", "EncoderEngine", "EngineClosed", "WarmUp"]
 
 PIXELS_AT_ONCE = 48_000_000
-"""Decoded and not yet prepared, in all threads: four pictures of 12 megapixels, 144 MB as RGB."""
+"""Decoded and not yet prepared, in all threads: four pictures of 12 megapixels, 192 MB as Pillow keeps them."""
 BATCHES_UNTIL_GROWTH = 32
 """Batches that fit after one that did not, before a larger one is tried again."""
 WARM_UP_SECONDS = 2.0
@@ -172,9 +174,23 @@ class EncoderEngine:
     def _prepare(self, data: bytes) -> tuple[ImageFacts, Prepared]:
         self._check_open()
         opened = open_image(data, max_pixels=self._max_pixels, at_least=self.encoder.target_size)
-        with self._room.taken(opened.pixels):
+        with self._room.taken(max(opened.pixels, self._pixels_on_the_way(opened))):
             decoded = opened.decode()
-            return decoded.facts, self.encoder.prepare(decoded.image)
+            try:
+                return decoded.facts, self.encoder.prepare(decoded.image)
+            except Exception as error:
+                # A MemoryError too: the bytes would come again after a restart, and stop the process every time.
+                cause = " ".join(str(error).split()) or type(error).__name__
+                raise BadImage(
+                    RejectReason.DECODE_FAILED,
+                    f"{opened.format} of {opened.width} x {opened.height} pixels was decoded, but could not be made "
+                    f"into the model's input: {cause}"[:300],
+                ) from error
+
+    def _pixels_on_the_way(self, opened: OpenedImage) -> int:
+        """What `Encoder.prepare` may make of an image, which exceeds the image itself where that is small or long."""
+        short, long = sorted((opened.width, opened.height))
+        return math.ceil(2 * (self.encoder.target_size or 0) ** 2 * min(long / max(short, 1), LONG))
 
     # In the thread of the model
 

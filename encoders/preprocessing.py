@@ -16,6 +16,9 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import Compose, Normalize  # type: ignore[import-untyped]
 
+from encoders.encoder import LONG
+from encoders.long_images import LongImages
+
 
 class Preprocessing:
     """The two halves of the transform that `config` asks for."""
@@ -30,12 +33,19 @@ class Preprocessing:
         self._geometry = Compose(geometry)
         size = config.size if isinstance(config.size, tuple | list) else (config.size, config.size)
         self.height, self.width = int(size[0]), int(size[1])
+        self._long_images = LongImages(geometry, self.height, self.width)
         self.mean, self.std = tuple(map(float, normalise.mean)), tuple(map(float, normalise.std))
         canonical = json.dumps(asdict(config), sort_keys=True, default=list)
         self.digest = hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
-        """The model's view of an upright RGB image: height x width x 3, 8 bits."""
+        """The model's view of an upright RGB image: height x width x 3, 8 bits.
+
+        Bit for bit open_clip's up to a length of `LONG` times the width; beyond that up to rounding, or averaging
+        where the whole length is seen. Time and memory are bounded by the larger of the image and the model's input.
+        """
+        if max(image.size) > LONG * min(image.size):
+            return np.asarray(self._long_images(image))
         return np.asarray(self._geometry(image))
 
     def normalise(self, pixels: Tensor) -> Tensor:

@@ -100,6 +100,26 @@ async def test_a_bad_image_is_refused_alone_among_good_ones() -> None:
     assert sum(not isinstance(answer, BaseException) for answer in answers) == 18
 
 
+@pytest.mark.parametrize("error", [MemoryError(), ValueError("height and width must be > 0")], ids=repr)
+async def test_an_image_that_cannot_be_made_into_the_models_input_is_refused_alone(error: Exception) -> None:
+    def fail(image: Image.Image) -> None:
+        if image.size == (40, 2):
+            raise error
+
+    encoder = RecordingEncoder()
+    async with EncoderEngine(encoder, batch_size=8) as engine:
+        encoder.before_prepare = fail
+        files = [one_colour(n, (40, 2) if n == 5 else (16, 16)) for n in range(12)]
+        answers = await asyncio.gather(*map(engine.embed_image, files), return_exceptions=True)
+    refused = answers.pop(5)
+    assert isinstance(refused, BadImage)
+    assert refused.reason is RejectReason.DECODE_FAILED
+    assert "png of 40 x 2 pixels" in str(refused)
+    assert (str(error) or "MemoryError") in str(refused)
+    vectors = [tuple(answer.vector) for answer in answers if not isinstance(answer, BaseException)]
+    assert vectors == [colour(n) for n in range(12) if n != 5]
+
+
 async def test_pixels_beyond_the_limit_are_refused() -> None:
     async with EncoderEngine(RecordingEncoder(), max_pixels=255) as engine:
         with pytest.raises(BadImage) as caught:
@@ -280,6 +300,16 @@ async def test_decoded_pixels_are_bounded_whatever_the_number_of_threads(monkeyp
         encoder.most_preparing = 0
         await asyncio.gather(*(engine.embed_image(one_colour(n, (300, 300))) for n in range(6)))
         assert encoder.most_preparing == 1
+
+
+async def test_room_is_reserved_for_what_a_small_long_image_becomes_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    # On the way to 8 x 8 pixels 64 x 1 make 2 x 32 x 64, since 32 is the ratio from which on prepare is bounded.
+    monkeypatch.setattr("encoders.engine.PIXELS_AT_ONCE", 3 * 2 * 32 * 64)
+    encoder = RecordingEncoder()
+    async with EncoderEngine(encoder, decode_threads=6) as engine:
+        encoder.before_prepare = lambda image: time.sleep(0.02)
+        await asyncio.gather(*(engine.embed_image(one_colour(n, (64, 1))) for n in range(12)))
+    assert encoder.most_preparing == 3
 
 
 async def test_large_jpegs_are_decoded_at_a_reduced_scale_and_keep_their_size_in_the_facts() -> None:
