@@ -10,7 +10,6 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
@@ -21,6 +20,7 @@ from typing import ParamSpec, Self, TypeVar
 from schemas.events import ObjectFacts
 from stores.folder_files import FolderFiles, LeftOut, etag_of
 from stores.objects import Found, ListedObject, Look, Missing, Oversized
+from stores.threads import DaemonThreads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -94,7 +94,7 @@ class FolderStore:
         self._max_bytes = max_bytes
         self._clock = clock
         self._system_clock = system_clock
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="folder")
+        self._threads = DaemonThreads(_THREADS, "folder")
 
     @property
     def bucket(self) -> str:

@@ -6,7 +6,6 @@ One look is one GetObject: bytes, ETag and Date come from that one answer.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -19,11 +18,14 @@ from botocore.exceptions import ClientError, IncompleteReadError
 from schemas.errors import ConfigurationError, DependencyUnavailable
 from schemas.events import ObjectFacts
 from stores.objects import Found, ListedObject, Look, Missing, Oversized
-from stores.s3_errors import CUT_SHORT, UNREADABLE, at_start, is_archived, is_gone, while_running
+from stores.s3_errors import CUT_SHORT, UNREADABLE, BucketMissing, at_start, is_archived, is_gone, while_running
+from stores.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import ObjectTypeDef
+
+__all__ = ["BucketMissing", "S3Store"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,7 +80,7 @@ class S3Store:
         self._given = client
         self._client: S3Client | None = client
         self._now = now
-        self._threads = ThreadPoolExecutor(max_connections, thread_name_prefix="s3")
+        self._threads = DaemonThreads(max_connections, "s3")
 
     @property
     def _where(self) -> str:
@@ -87,8 +89,9 @@ class S3Store:
     async def __aenter__(self) -> Self:
         """Connect, and list one key: it needs the same rights as the proof that an object is gone.
 
-        Raises `ConfigurationError` for a missing bucket, missing or wrong credentials, a bucket that
-        may not be listed and an impossible endpoint; `DependencyUnavailable` when nothing answers.
+        Raises `BucketMissing` when the store says that there is no such bucket; `ConfigurationError` for
+        missing or wrong credentials, a bucket that may not be listed and an impossible endpoint;
+        `DependencyUnavailable` when nothing answers.
         """
         await self._run(self._connect)
         return self

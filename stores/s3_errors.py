@@ -30,6 +30,11 @@ UNREADABLE = (BotoCoreError, ClientError, ResponseParserError, OSError)
 CUT_SHORT = (IncompleteReadError, ResponseStreamingError, FlexibleChecksumError)
 """The body that came is not the body that was announced."""
 
+
+class BucketMissing(ConfigurationError):
+    """The store itself said that there is no such bucket (404 NoSuchBucket). No other failure is proof of that."""
+
+
 _CREDENTIALS = (
     NoCredentialsError,
     PartialCredentialsError,
@@ -98,7 +103,10 @@ def while_running(what: str, error: Exception) -> DependencyUnavailable:
 
 
 def at_start(where: str, error: Exception) -> SightlineError:
-    """The error for a bucket that cannot be opened: `ConfigurationError` unless waiting may help."""
+    """The error for a bucket that cannot be opened: `ConfigurationError` unless waiting may help.
+
+    `BucketMissing`, which is one, where the store proved it.
+    """
     detail, remedy = _explained(error)
     if isinstance(error, ClientError):
         waits = status_of(error) >= 500 or status_of(error) == 429 or code_of(error) == "RequestTimeTooSkewed"
@@ -108,6 +116,8 @@ def at_start(where: str, error: Exception) -> SightlineError:
         return DependencyUnavailable("s3", f"{where}: {detail}", remedy)
     if isinstance(error, ClientError) and code_of(error) == "NoSuchBucket":
         remedy = "Make the bucket, or name another; where the store is not AWS, set SIGHTLINE_S3__ENDPOINT_URL"
+        if status_of(error) == 404:
+            return BucketMissing(f"{where}: {detail}. {remedy}")
     return ConfigurationError(f"{where}: {detail}. {remedy}")
 
 

@@ -4,6 +4,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
+from itertools import chain, islice
+from typing import ParamSpec, TypeVar
 
 from runtime.batch import Publisher
 from runtime.log import Log
@@ -23,6 +25,10 @@ from services.ingest.folder_map import FolderMap, topmost
 from services.ingest.patterns import KeyPatterns
 from services.ingest.settling import Settling
 from stores.folder import SETTLE_SECONDS, FolderStore, changed_at
+from stores.threads import DaemonThreads
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 QUEUE_AT_RISK = 8192
 """So many changes at once may have filled the system's queue (16,384 by default), which nobody would say."""
@@ -35,7 +41,10 @@ LOOK_DELAY_SECONDS = 120.0
 """A look may follow its hint this late, and has seen a file that was then still young."""
 LOST_SECONDS = 0.5
 """The pause before a watch that failed is opened again; a name that is not UTF-8 may fail it again at once."""
+UNSETTLED_NAMED = 1000
+"""So many names that have not come to rest are told; more are not counted."""
 _LONGEST_KEY = 4096
+_POLL_SECONDS = 0.05
 
 
 class FolderWatch:
@@ -85,12 +94,33 @@ class FolderWatch:
         self._gap_at: float | None = None
         self._gap_filled = float("-inf")
         self._in_hand = 0
+        self._away: str | None = None
+        # Not the loop's own threads: those are waited for at the end, and a mount may hang.
+        self._threads = DaemonThreads(1, "folder-map")
 
     @property
     def pending(self) -> int:
         """Files and folders that wait for another hint. 0: all that was seen so far has come to rest."""
         young = sum(len(keys) for _, keys in self._perhaps_young)
         return self._in_hand + len(self._keys) + len(self._arrivals) + young + (self._gap_at is not None)
+
+    @property
+    def away(self) -> str | None:
+        """Why the folder is not watched now, and what to do about it; None while it is there."""
+        return self._away
+
+    async def settled(self, timeout: float) -> Sequence[str]:
+        """Wait until all that was seen so far has come to rest and is hinted, or `timeout` seconds have passed.
+
+        Returns what has not come to rest, sorted, at most `UNSETTLED_NAMED` names: files that changed less than
+        `settle_seconds` ago, and folders (ending in "/") that arrived then; while the folder is away, also
+        files that nobody could look at. Hints that are being published at the timeout are waited for.
+        """
+        deadline = time.monotonic() + timeout
+        while self._in_hand or (self.pending and time.monotonic() < deadline):  # noqa: ASYNC110 - many things end it
+            await asyncio.sleep(_POLL_SECONDS)
+        young = chain.from_iterable(keys for _, keys in self._perhaps_young)
+        return sorted(set(islice(chain(self._keys, self._arrivals, young), UNSETTLED_NAMED)))
 
     async def started(self) -> None:
         """Return once every later change will be seen: the moment to begin the first reconcile."""
@@ -119,24 +149,25 @@ class FolderWatch:
             again = True
 
     async def _root(self) -> None:
-        waited = False
         while True:
             try:
                 await self._store.verify()
             except DependencyUnavailable as error:
-                if not waited:
-                    self._log.warning("folder_away", str(error))
-                waited = True
+                # Said again when it changes: a folder that is gone may be replaced by another, with another remedy.
+                if str(error) != self._away:
+                    self._away = str(error)
+                    self._log.warning("folder_away", self._away)
                 await asyncio.sleep(ROOT_CHECK_SECONDS)
             else:
-                if waited:
+                if self._away is not None:
+                    self._away = None
                     self._log.info("folder_back", f"{self._store.root} is back")
                 return
 
     async def _feed(self) -> ChangeFeed:
         """An opened feed: notifications where they can be had, else comparisons."""
         if not self._polling:
-            outside = await asyncio.to_thread(self._map.scan)
+            outside = await self._in_thread(self._map.scan)
             notified = NotifiedChanges(self._store.root)
             try:
                 if outside is not None:
@@ -152,7 +183,7 @@ class FolderWatch:
                 self._polling = True
                 self._log.warning("watch_refused", f"{error}; until then, listings are compared instead")
             else:
-                await asyncio.to_thread(self._map.scan)
+                await self._in_thread(self._map.scan)
                 return notified
         compared = ComparedChanges(self._store, seconds=self._poll_seconds, log=self._log)
         attempt = 0
@@ -163,6 +194,7 @@ class FolderWatch:
                 self._log.warning("folder_not_listed", str(error))
                 await asyncio.sleep(self._retry.delay(attempt))
                 attempt += 1
+                await self._root()
             else:
                 return compared
 
@@ -208,7 +240,7 @@ class FolderWatch:
             return
         if len(changes) >= QUEUE_AT_RISK:
             self._gap(f"{len(changes)} changes at once")
-        found = await asyncio.to_thread(self._map.sort, changes)
+        found = await self._in_thread(self._map.sort, changes)
         now = time.monotonic()
         hints = dict.fromkeys(filter(self._wanted, found.missing), EventKind.REMOVED)
         for key in found.missing:
@@ -234,7 +266,7 @@ class FolderWatch:
                 await self._list_again(folder, keep=not final)
         while self._perhaps_young:
             since, hinted = self._perhaps_young[0]
-            for key in await asyncio.to_thread(self._changed_since, since, hinted):
+            for key in await self._in_thread(self._changed_since, since, hinted):
                 if key not in self._keys:
                     self._keys.changed(key, now)
             del self._perhaps_young[0]
@@ -302,6 +334,9 @@ class FolderWatch:
             if max(status.st_mtime, status.st_ctime) > since:
                 young.append(key)
         return young
+
+    async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
 
     def _wanted(self, key: str) -> bool:
         return len(key) <= _LONGEST_KEY and self._patterns.wants(key)

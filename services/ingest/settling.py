@@ -4,6 +4,7 @@ Pure bookkeeping: times are seconds of any clock that never goes back, given by 
 """
 
 import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -33,6 +34,9 @@ class Settling:
 
     def __len__(self) -> int:
         return len(self._changes)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._changes)
 
     def __contains__(self, name: object) -> bool:
         return name in self._changes

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -310,6 +312,112 @@ async def test_a_root_that_goes_and_comes_back_is_waited_for_and_compared(
         assert "b.jpg" in seen.hinted()
 
 
+@FEEDS
+async def test_each_reason_why_the_root_is_away_is_said_once_and_told_to_whoever_asks(
+    root: Path, tmp_path: Path, polling: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def said() -> list[str]:
+        return [r.getMessage() for r in caplog.records if getattr(r, "action", "") == "folder_away"]
+
+    async with watching(root, polling=polling) as seen:
+        assert seen.watch.away is None
+        _move(root, tmp_path / "gone")
+        await until(lambda: "cannot be opened" in (seen.watch.away or ""))
+        (tmp_path / "other").mkdir()
+        _move(tmp_path / "other", root)
+        await until(lambda: "restart" in (seen.watch.away or ""))
+        await asyncio.sleep(1.3)  # longer than the pause between two checks of the root
+        assert len(said()) == 2
+        assert said()[-1] == seen.watch.away
+        _move(root, tmp_path / "other")
+        _move(tmp_path / "gone", root)
+        await until(lambda: seen.watch.away is None)
+        await seen.rest()
+
+
+async def test_a_one_pass_run_waits_for_what_comes_to_rest_and_is_told_what_does_not(root: Path) -> None:
+    async with watching(root) as seen:
+        writing = asyncio.create_task(_keep_writing(root / "slow.jpg"))
+        seen.write("a.jpg")
+        await seen.out.until(lambda: {"a.jpg", "slow.jpg"} <= seen.hinted())
+        began = time.monotonic()
+        async with asyncio.timeout(10):
+            assert await seen.watch.settled(4 * SETTLE) == ["slow.jpg"]
+        assert 4 * SETTLE <= time.monotonic() - began < 8 * SETTLE
+        assert seen.out.hinted().count("a.jpg") == 2
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        began = time.monotonic()
+        assert await seen.watch.settled(60) == []
+        assert time.monotonic() - began < 10
+        assert seen.watch.pending == 0
+
+
+async def test_hints_under_way_are_waited_for_beyond_the_timeout(root: Path) -> None:
+    async with watching(root) as seen:
+        let_go = asyncio.Event()
+        publish = seen.out.publish
+
+        async def slowly(messages: Sequence[Message]) -> None:
+            await let_go.wait()
+            await publish(messages)
+
+        seen.out.publish = slowly  # type: ignore[method-assign]
+        seen.write("a.jpg")
+        await until(lambda: seen.watch.pending == 2)  # the file, and its hint in hand
+        settling = asyncio.create_task(seen.watch.settled(0))
+        done, _ = await asyncio.wait({settling}, timeout=0.3)
+        assert not done
+        let_go.set()
+        await settling
+        assert "a.jpg" in seen.hinted()
+
+
+async def test_what_nobody_could_look_at_while_the_root_was_away_is_told(root: Path, tmp_path: Path) -> None:
+    async with watching(root) as seen:
+        _move(root, tmp_path / "gone")
+        await until(lambda: seen.watch.away is not None)
+        seen.watch.settle_later(["a.jpg"])
+        async with asyncio.timeout(5):
+            assert await seen.watch.settled(0.1) == ["a.jpg"]
+        _move(tmp_path / "gone", root)
+
+
+HANGING_WATCH = """
+import asyncio, sys, threading
+from pathlib import Path
+from services.ingest.folder_watch import FolderWatch
+from services.ingest.patterns import KeyPatterns
+from stores.folder import FolderClock, FolderStore
+
+hanging = threading.Event()
+
+class Hanging(KeyPatterns):
+    def prunes(self, folder):
+        hanging.set()
+        threading.Event().wait()
+
+async def main():
+    async with FolderStore(Path(sys.argv[1]), max_bytes=1, clock=FolderClock(0)) as store:
+        running = asyncio.create_task(FolderWatch(store, Hanging(), None, known_keys=None).run())
+        while not hanging.is_set():
+            await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+asyncio.run(main())
+print("done")
+"""
+
+
+def test_a_folder_that_hangs_while_it_is_mapped_does_not_keep_the_process(root: Path) -> None:
+    (root / "sub").mkdir()
+    ended = subprocess.run(
+        [sys.executable, "-c", HANGING_WATCH, str(root)], timeout=30, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "done\n", "")
+
+
 async def test_without_a_callback_a_gap_hints_at_every_file_and_every_known_key(root: Path, tmp_path: Path) -> None:
     (root / "a.jpg").write_bytes(b"1")
     async with watching(root, gap_callback=False) as seen:
@@ -385,6 +493,13 @@ async def test_only_young_files_that_somebody_else_hinted_at_are_hinted_again(ro
         await seen.out.until(lambda: bool(seen.out.events))
         assert seen.out.hinted() == ["young.jpg"]
         assert seen.watch.pending == 0
+
+
+async def _keep_writing(path: Path) -> None:
+    with path.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"block")
+            await asyncio.sleep(0.05)
 
 
 def _move(old: Path, new: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from schemas.errors import ConfigurationError, DependencyUnavailable
 from stores.objects import Found, ListedObject, Missing, Oversized
-from stores.s3 import CONSTANT_ETAG_SIZES, S3Store
+from stores.s3 import CONSTANT_ETAG_SIZES, BucketMissing, S3Store
 
 EMPTY_LISTING = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
 Answer = Callable[["Handler"], None]
@@ -398,6 +398,17 @@ async def test_a_bucket_that_cannot_be_used_stops_the_start_with_what_to_change(
     with pytest.raises(ConfigurationError, match=said) as error:
         await a_store(server.url).__aenter__()
     assert "s3://bucket" in str(error.value)
+    assert isinstance(error.value, BucketMissing) == (code == "NoSuchBucket")
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(404, ""), (404, "NoSuchKey"), (403, "NoSuchBucket"), (301, "NoSuchBucket")]
+)
+async def test_only_a_404_that_says_so_proves_that_a_bucket_is_missing(server: Server, status: int, code: str) -> None:
+    server.answer = refused(status, code)
+    with pytest.raises(ConfigurationError) as error:
+        await a_store(server.url).__aenter__()
+    assert not isinstance(error.value, BucketMissing)
 
 
 @pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (500, "InternalError"), (403, "RequestTimeTooSkewed")])

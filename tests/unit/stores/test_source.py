@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,25 @@ def test_a_folder_is_made_absolute_and_keeps_the_name_of_a_link(
     assert parse_source("../real") == FolderSource(tmp_path / "real")
 
 
+def test_a_path_with_any_part_that_is_not_utf8_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    (bad / "pictures").mkdir(parents=True)
+    with pytest.raises(ConfigurationError, match="not UTF-8") as error:
+        parse_source(str(bad / "pictures"))
+    assert str(error.value).encode(), "the sentence itself can be printed"
+    monkeypatch.chdir(bad)
+    for text in ("pictures", "pictures/../pictures", "."):
+        with pytest.raises(ConfigurationError, match="not UTF-8"):
+            parse_source(text)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("s3://bucket/a\udcff", "not UTF-8"),
+        ("s3://b\udcff", "not UTF-8"),
+        ("\udcff://bucket", "not UTF-8"),
+        ("s3://bucket\n", "cannot be a bucket's name"),
         ("", "empty"),
         ("  ", "empty"),
         ("s3://", "names no bucket"),
