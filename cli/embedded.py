@@ -104,15 +104,22 @@ class EmbeddedPipeline:
             progress=progress,
         )
 
-    async def settle(self) -> None:
-        """Return when nothing is under way: no hint waits, no event and no judgement is unfinished."""
-        while True:
-            await self.events.idle()
-            await self.embeddings.idle()
-            if self.watch is not None and self.watch.pending:
-                await asyncio.sleep(0.05)
-            elif self.events.unfinished == 0 and self.embeddings.unfinished == 0:
-                return
+    async def settle(self, patience: float) -> Sequence[str]:
+        """Wait until no hint waits and no event and no judgement is unfinished.
+
+        Files that keep changing are waited for no longer than `patience` seconds, and named in the answer.
+        """
+        changing = await self.watch.settled(patience) if self.watch is not None else ()
+        await self.events.idle()
+        await self.embeddings.idle()
+        return changing
+
+    def waiting_for(self) -> list[str]:
+        """What is away now: dependencies of the stages, and the folder itself with the reason."""
+        away = {name for stage in self.stages for name in stage.waiting_for}
+        if self.watch is not None and self.watch.away is not None:
+            away.add(self.watch.away)
+        return sorted(away)
 
     async def counts(self) -> dict[str, int]:
         """Points by status, and what is under way."""

@@ -15,6 +15,9 @@ from cli.pass_report import PassOptions, show_report
 from runtime.lifecycle import ExitCode, run_components, stop_on_signals
 from runtime.settings import Settings
 
+SETTLE_SECONDS = 15.0
+"""How long a pass waits for files that keep changing; one that came to rest is seen after about 2 s."""
+
 
 async def one_pass(settings: Settings, source: str, options: PassOptions) -> ExitCode:
     """Bring the index to the source's state, or only say how far it is. Prints exact counts."""
@@ -79,7 +82,11 @@ async def _pass(pipeline: EmbeddedPipeline, options: PassOptions, console: Conso
         following = asyncio.create_task(_follow(pipeline, bar, task))
         try:
             report = await pipeline.reconciler(guard=options.guard, retry_rejected=options.retry_rejected).run()
-            await pipeline.settle()
+            changing = await pipeline.settle(SETTLE_SECONDS)
+            if pipeline.gap.is_set():
+                # The watch may have missed changes that the listing was too early for.
+                await pipeline.reconciler(guard=options.guard).run()
+                changing = await pipeline.settle(SETTLE_SECONDS)
         finally:
             following.cancel()
         sent = pipeline.events.published
@@ -89,6 +96,8 @@ async def _pass(pipeline: EmbeddedPipeline, options: PassOptions, console: Conso
     if options.metrics_file is not None:
         write_to_textfile(str(options.metrics_file), pipeline.parts.registry)
     show_report(report, options, dry_run=False, counts=counts, again=again)
+    if changing:
+        console.print(f"still being written, and left for the next pass: {', '.join(changing)}")
     failed = report.refused is not None or (again is not None and again.drift > 0)
     return ExitCode.FAILED if failed else ExitCode.CLEAN
 

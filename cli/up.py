@@ -69,7 +69,7 @@ async def _status(pipeline: EmbeddedPipeline, address: str) -> StatusAnswer:
         waiting=pipeline.events.unfinished + pipeline.embeddings.unfinished,
         source=pipeline.source.text,
         address=address,
-        waiting_for=sorted({name for stage in pipeline.stages for name in stage.waiting_for}),
+        waiting_for=pipeline.waiting_for(),
         last_reconcile=None
         if report is None
         else {

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,23 @@ def test_status_of_an_index_that_nobody_serves(photos: Path, tmp_path: Path) -> 
     shown = run_command("status", "--data-dir", data)
     assert "nothing runs" in shown.stdout
     assert "hashing: 6 indexed, 0 rejected, 0 gone" in shown.stdout
+
+
+def test_a_file_that_is_never_finished_is_named_and_does_not_hold_up_the_pass(photos: Path, tmp_path: Path) -> None:
+    growing, stop = photos / "growing.jpg", threading.Event()
+
+    def grow() -> None:
+        while not stop.wait(0.1):
+            with growing.open("ab") as file:
+                file.write(b"more")
+
+    writer = threading.Thread(target=grow)
+    writer.start()
+    try:
+        done = run_command("index", photos, "--data-dir", tmp_path / "data")
+    finally:
+        stop.set()
+        writer.join()
+    assert done.returncode == 0, done
+    assert "6 indexed" in done.stdout
+    assert "growing.jpg" in done.stderr
