@@ -91,7 +91,7 @@ def test_an_image_starts_without_the_libraries_of_the_others(
     script = f"""
 import importlib, pkgutil, sys
 sys.modules.update(dict.fromkeys({blocked!r}))
-for entry in ("cli.main", *{entries!r}):
+for entry in ("cli.entry", "cli.main", *{entries!r}):
     package = importlib.import_module(entry)
     for module in pkgutil.walk_packages(getattr(package, "__path__", ()), entry + "."):
         if not module.name.endswith("__main__"):
