@@ -24,9 +24,11 @@ demo: install ## Index a few hundred sample images and search them
 	$(BIN)/sightline demo
 
 test: install ## Every test but the slow ones, on the real servers it can start
+	@$(BIN)/python -m deploy.stack fetch
 	$(BIN)/python -m pytest
 
 test-slow: install ## The slow suites: kill -9 twenty times, outages of a minute, long property runs
+	@$(BIN)/python -m deploy.stack fetch
 	$(BIN)/python -m pytest -m slow
 
 check: install ## Formatting, lint, types, floors and generated pages; changes nothing

@@ -1,4 +1,4 @@
-"""`python -m deploy.stack up|down|env`: start, stop or describe the servers; KEY=value lines on stdout."""
+"""`python -m deploy.stack up|down|env|fetch`: start, stop, describe or only fetch the servers; KEY=value on stdout."""
 
 import argparse
 import asyncio
@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from deploy.stack import kafka, s3
+from deploy.stack import cache, kafka, s3
 from deploy.stack.errors import StackError
 from deploy.stack.process import find
 from runtime.kafka.admin import check_broker, ensure_topics
@@ -26,12 +26,15 @@ def main(arguments: list[str]) -> int:
     up = commands.add_parser("up", help="start what does not run yet, and print the environment")
     up.add_argument("--minio", action="store_true", help="MinIO as the S3 server; building it takes minutes, once")
     commands.add_parser("env", help="print the environment of what runs")
+    commands.add_parser("fetch", help="fetch and build what the servers need, where their tools exist")
     down = commands.add_parser("down", help="stop the servers and remove what they stored")
     down.add_argument("--keep", action="store_true", help="keep what they stored for the next `up`")
     chosen = parser.parse_args(arguments)
     folder = Path(os.environ.get("SIGHTLINE_STACK_DIR") or ".stack").resolve()
     try:
-        if chosen.command == "down":
+        if chosen.command == "fetch":
+            _fetch()
+        elif chosen.command == "down":
             _down(folder, keep=chosen.keep)
         else:
             _print(_up(folder, with_minio=chosen.minio) if chosen.command == "up" else _found(folder))
@@ -39,6 +42,15 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _fetch() -> None:
+    """Have everything at hand before a test's clock runs. What cannot be had is said, and left to the tests to skip."""
+    for get in (cache.java, cache.kafka_jars, cache.versitygw):
+        try:
+            get()
+        except StackError as error:
+            _say(str(error))
 
 
 def _up(folder: Path, *, with_minio: bool) -> dict[str, str]:
