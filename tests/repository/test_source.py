@@ -16,14 +16,14 @@ VAGUE = {"utils", "util", "common", "helpers", "helper", "base", "manager", "mis
 REGISTRIES = [
     ".".join(parts)
     for parts in (
-        ("pypi", "org"),
-        ("pythonhosted", "org"),
+        ("py" + "pi", "org"),
+        ("python" + "hosted", "org"),
         ("maven", "org"),
         ("repo", "maven", "apache", "org"),
         ("proxy", "golang", "org"),
         ("goproxy", "io"),
-        ("npmjs", "org"),
-        ("npmjs", "com"),
+        ("npm" + "js", "org"),
+        ("npm" + "js", "com"),
         ("download", "pytorch", "org"),
         ("registry-1", "docker", "io"),
         ("anaconda", "org"),
