@@ -13,7 +13,7 @@ from cli.patterns import key_patterns
 from cli.sources import OneStore, OpenSource, check_source, open_source
 from encoders.engine import EncoderEngine
 from runtime.dead_letters import FileDeadLetters
-from runtime.in_process import InProcessConsumer, InProcessTopic, QueueMetrics
+from runtime.in_process import CAPACITY, InProcessConsumer, InProcessTopic, QueueMetrics
 from runtime.lifecycle import Component
 from runtime.metrics import StageMetrics
 from schemas.codec import decode_image_event, decode_judgement
@@ -87,7 +87,6 @@ class EmbeddedPipeline:
         guard: Guard,
         dry_run: bool = False,
         retry_rejected: bool = False,
-        progress: Callable[[Report], None] = lambda report: None,
     ) -> Reconciler:
         """A reconcile of this pipeline's source."""
         return Reconciler(
@@ -101,7 +100,6 @@ class EmbeddedPipeline:
             retry_rejected=retry_rejected,
             metrics=None if dry_run else self.reconcile_metrics,
             hint_again=self.watch.settle_later if self.watch else None,
-            progress=progress,
         )
 
     async def settle(self, patience: float) -> Sequence[str]:
@@ -164,8 +162,8 @@ async def embedded_pipeline(
         source = await open_source(source_text, settings, index, claim=not only_read)
         await entered.enter_async_context(source.store)
         consumers = settings.encoder.consumers
-        events = InProcessTopic(IMAGE_EVENTS.name, lanes=consumers, capacity=2_000)
-        embeddings = InProcessTopic(IMAGE_EMBEDDINGS.name, lanes=1, capacity=2_000)
+        events = InProcessTopic(IMAGE_EVENTS.name, lanes=consumers, capacity=CAPACITY)
+        embeddings = InProcessTopic(IMAGE_EMBEDDINGS.name, lanes=1, capacity=CAPACITY)
         queues = QueueMetrics(parts.registry)
         queues.watch(events)
         queues.watch(embeddings)

@@ -7,15 +7,12 @@ from typing import Any, Protocol
 from cli.parts import Parts
 from runtime.batch import Publisher
 from runtime.dead_letters import DeadLetterSink, FileDeadLetters, PublishedDeadLetters
-from runtime.in_process import InProcessConsumer, InProcessTopic, QueueMetrics
+from runtime.in_process import CAPACITY, InProcessConsumer, InProcessTopic, QueueMetrics
 from runtime.kafka.consumer import KafkaConsumer
 from runtime.kafka.metrics import KafkaMetrics
 from runtime.kafka.producer import KafkaPublisher
 from runtime.worker import Worker
 from schemas.topics import DEAD_LETTERS, TopicSpec
-
-CAPACITY = 2_000
-"""Records that an in-process topic holds before its publishers wait; a vector of 512 numbers takes 2 kB."""
 
 
 class Consumer(Protocol):

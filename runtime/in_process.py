@@ -20,6 +20,9 @@ from runtime.retry import BatchAbandoned
 from runtime.worker import Worker
 from schemas.codec import Message
 
+CAPACITY = 2_000
+"""Records that a topic usually holds before its publishers wait; a vector of 512 numbers takes 2 kB."""
+
 QUEUE_RECORDS = Metric(
     name="sightline_queue_records",
     kind=MetricKind.GAUGE,

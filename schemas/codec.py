@@ -8,10 +8,10 @@ Every message names its schema and version in a header; readers accept every ver
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import msgpack
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from schemas.dead_letter import DeadLetter, RejectReason
 from schemas.errors import UndecodableRecord
@@ -22,8 +22,6 @@ SCHEMA_VERSION = 1
 """Written into every message; raised when a reader of the old version would misread the new one."""
 
 Sendable = ImageEvent | ImageEmbedded | ImageGone | ImageRejected
-
-R = TypeVar("R", bound=BaseModel)
 
 _JUDGEMENTS: dict[str, type[ImageEmbedded] | type[ImageGone] | type[ImageRejected]] = {
     "image_embedded": ImageEmbedded,
