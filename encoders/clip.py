@@ -13,7 +13,7 @@ from open_clip.transform import PreprocessCfg
 from PIL import Image
 from torch import Tensor, nn
 
-from encoders.encoder import OutOfMemory, Prepared, Vectors
+from encoders.encoder import Modality, OutOfMemory, Prepared, Scoring, Vectors
 from encoders.preprocessing import Preprocessing
 from encoders.vision_transformer import FastVisionTransformer, can_be_fast
 from encoders.weights import Source, find_weights
@@ -33,8 +33,11 @@ class OpenClipEncoder:
     bfloat16 on CUDA (float16 on cards older than Ampere); vectors are normalised in float32 everywhere.
     """
 
+    modality = Modality.IMAGES_AND_WORDS
+
     def __init__(self, name: str, *, device: str = "auto") -> None:
         self.name = name
+        self.scoring: Scoring | None = None
         self._device = _choose_device(device)
         self._dtype = _choose_dtype(self._device)
         self._identity: EncoderIdentity | None = None
@@ -64,6 +67,7 @@ class OpenClipEncoder:
         model = _create(source)
         self._preprocessing = Preprocessing(PreprocessCfg(**model.visual.preprocess_cfg))
         weights = _digest(model, open_clip.get_model_config(source.architecture), source)
+        self.scoring = _scoring(model)
         self._model = model.to(device=self._device, dtype=self._dtype)
         self._features = self._choose_features()
         self._load_tokenizer(source)
@@ -203,6 +207,13 @@ def _digest(model: nn.Module, config: dict[str, Any] | None, source: Source) -> 
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().reshape(-1).view(np.uint8).data)
     return digest.hexdigest()[:16]
+
+
+def _scoring(model: Any) -> Scoring:
+    scale = float(model.logit_scale.exp())
+    if model.logit_bias is None:
+        return Scoring("softmax", scale)
+    return Scoring("sigmoid", scale, float(model.logit_bias))
 
 
 def _unit(features: Tensor) -> Vectors:

@@ -1,7 +1,9 @@
 """What every model must be able to do, in three steps so that they can overlap: prepare, forward, finish."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,27 @@ LONG = 32
 """The ratio of an image's sides beyond which `Encoder.prepare` takes no more memory than at it."""
 
 
+class Modality(StrEnum):
+    """What an encoder takes."""
+
+    IMAGES_AND_WORDS = "images and words"
+    IMAGES = "images (words get vectors, but not near to what they name)"
+    WORDS = "words"
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How the cosine of a text and an image becomes a probability, as the model was trained.
+
+    "softmax" over the texts that are compared: softmax(scale * cosine) (CLIP, Radford et al. 2021); "sigmoid" for
+    each text alone: sigmoid(scale * cosine + bias) (SigLIP, Zhai et al. 2023). `scale` is not a logarithm.
+    """
+
+    kind: Literal["softmax", "sigmoid"]
+    scale: float
+    bias: float = 0.0
+
+
 class OutOfMemory(Exception):
     """The batch did not fit on the device; the engine halves it and goes on."""
 
@@ -34,6 +57,16 @@ class Encoder(Protocol):
     @property
     def identity(self) -> EncoderIdentity:
         """Name, fingerprint and dimension; known after `load`."""
+        ...
+
+    @property
+    def modality(self) -> Modality:
+        """What it takes; known before `load`."""
+        ...
+
+    @property
+    def scoring(self) -> Scoring | None:
+        """How its cosines become probabilities; known after `load`. None where words do not name pictures."""
         ...
 
     @property

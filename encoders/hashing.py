@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from encoders.encoder import Prepared, Vectors
+from encoders.encoder import Modality, Prepared, Vectors
 from schemas.events import EncoderIdentity
 
 DIMENSION = 256
@@ -42,6 +42,8 @@ class HashingEncoder:
         ),
         dimension=DIMENSION,
     )
+    modality = Modality.IMAGES
+    scoring = None
     target_size = _SIDE
     device = "cpu"
 

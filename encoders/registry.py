@@ -1,19 +1,11 @@
 """Which encoders there are, by name."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
-from encoders.encoder import Encoder
+from encoders.encoder import Encoder, Modality
 from encoders.hashing import DIMENSION, HashingEncoder
 from encoders.spelling import did_you_mean
 from schemas.errors import ConfigurationError
-
-
-class Modality(StrEnum):
-    """What an encoder takes."""
-
-    IMAGES_AND_WORDS = "images and words"
-    IMAGES = "images (words get vectors, but not near to what they name)"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image
 
-from encoders.encoder import OutOfMemory, Prepared, Vectors
+from encoders.encoder import Modality, OutOfMemory, Prepared, Vectors
 from schemas.events import EncoderIdentity
 
 
@@ -14,6 +14,8 @@ class RecordingEncoder:
     """The vector of an image is its mean colour, exactly, for images of one colour."""
 
     identity = EncoderIdentity(model="recording", fingerprint="a-b-float32", dimension=3)
+    modality = Modality.IMAGES
+    scoring = None
     target_size = 8
     device = "cpu"
 
