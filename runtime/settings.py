@@ -28,6 +28,14 @@ Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """Several words in one variable, with commas between them."""
 
 
+def _split_sentences(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split("|") if part.strip()) if isinstance(value, str) else value
+
+
+Sentences = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_sentences)]
+"""Several sentences in one variable, with `|` between them."""
+
+
 class KafkaSettings(BaseModel):
     """Where Kafka is and how to speak to it. Without bootstrap servers everything runs embedded."""
 
@@ -107,6 +115,18 @@ class EncoderSettings(BaseModel):
     cache_entries: int = Field(10_000, ge=0)
 
 
+class TagSettings(BaseModel):
+    """Tags at index time: the default ones, those of a file, and your own. See `encoders.vocabulary` for the form."""
+
+    enabled: bool = True
+    defaults: bool = Field(True, description="Keep the default tags beside your own")
+    vocabulary: Words = ()
+    vocabulary_file: Path | None = None
+    templates: Sentences = Field((), description="`{}` stands for the tag; empty: the default ones")
+    top_k: int = Field(4, ge=1, description="At most so many tags an image")
+    least_score: float = Field(0.0, ge=0, le=1, description="A tag below is left out")
+
+
 class DeadLetterSettings(BaseModel):
     """When rejections look like an outage rather than bad data."""
 
@@ -163,6 +183,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     qdrant: QdrantSettings = QdrantSettings()
     encoder: EncoderSettings = EncoderSettings()
+    tags: TagSettings = TagSettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
     ingest: IngestSettings = IngestSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
