@@ -9,13 +9,12 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-import numpy as np
-
 from schemas.collection import PAYLOAD_INDEXES, CollectionMetadata, PointPayload
 from schemas.errors import ConfigurationError, DependencyUnavailable
 from schemas.events import EncoderIdentity
 from stores.cursor import cursor_at, next_id_of
 from stores.edge_channel import DEPENDENCY, EdgeChannel
+from stores.edge_wire import stored_point, where_on_wire
 from stores.points import checked_vector, chunks, foreign, least_score, newest_of_each, positive
 from stores.vectors import ForeignCollection, Hit, Page, Point, StoredPoint, Vector, Where
 
@@ -130,7 +129,9 @@ class EdgeIndex:
             return []
         query = checked_vector(vector, await self._dimension(), "the query")
         bound, least = least_score(threshold)
-        hits = await self._ask("search", vector=query.tobytes(), limit=limit, threshold=bound, where=_wire(where))
+        hits = await self._ask(
+            "search", vector=query.tobytes(), limit=limit, threshold=bound, where=where_on_wire(where)
+        )
         return [
             Hit(UUID(bytes=one), score, PointPayload.model_validate(payload))
             for one, score, payload in hits
@@ -142,12 +143,12 @@ class EdgeIndex:
         records: list[Any] = []
         for chunk in chunks(list(dict.fromkeys(ids)), READ_CHUNK):
             records += await self._ask("get", ids=[one.bytes for one in chunk], with_vectors=with_vectors)
-        return [_stored(record) for record in records]
+        return [stored_point(record) for record in records]
 
     async def scroll(self, where: Where, *, limit: int, cursor: str | None = None, with_vectors: bool = False) -> Page:
         """A page of all points that match, in the order of their ids. Raises `ValueError` for a foreign cursor."""
         positive(limit)
-        start, wire = next_id_of(cursor), _wire(where)
+        start, wire = next_id_of(cursor), where_on_wire(where)
         following = start.bytes if start else None
         points: list[StoredPoint] = []
         while len(points) < limit:
@@ -158,19 +159,19 @@ class EdgeIndex:
                 start=following,
                 with_vectors=with_vectors,
             )
-            points += [_stored(record) for record in records]
+            points += [stored_point(record) for record in records]
             if following is None:
                 break
         return Page(points, cursor_at(UUID(bytes=following) if following else None))
 
     async def count(self, where: Where) -> int:
         """How many points match, exactly."""
-        return int(await self._ask("count", where=_wire(where)))
+        return int(await self._ask("count", where=where_on_wire(where)))
 
     async def highest_version(self, source: str, bucket: str) -> int:
         """The highest version stored for a bucket, of any status; 0 where there is none."""
         where = Where(status=None, source=source, bucket=bucket)
-        return int(await self._ask("highest_version", where=_wire(where)))
+        return int(await self._ask("highest_version", where=where_on_wire(where)))
 
     async def sweep_gone(self, *, before_version: int) -> None:
         """Forget `gone` points with a lower version, a part at a time, so that searches come in between."""
@@ -227,32 +228,3 @@ class EdgeIndex:
                 raise DependencyUnavailable(DEPENDENCY, str(error), "It is tried again") from error
             raise
         return channel
-
-
-def _wire(where: Where) -> dict[str, Any]:
-    """The conditions that are set, as MessagePack can carry them."""
-    wire: dict[str, Any] = {
-        "status": where.status.value if where.status else None,
-        "source": where.source,
-        "bucket": where.bucket,
-        "prefix": where.prefix or None,
-        "taken_at": _span(where.taken_after, where.taken_before),
-        "uploaded_at": _span(where.uploaded_after, where.uploaded_before),
-        "without": [one.bytes for one in where.without] or None,
-    }
-    return {name: value for name, value in wire.items() if value is not None}
-
-
-def _span(after: datetime | None, before: datetime | None) -> list[str | None] | None:
-    if after is None and before is None:
-        return None
-    return [moment.astimezone(UTC).isoformat() if moment else None for moment in (after, before)]
-
-
-def _stored(record: tuple[bytes, dict[str, Any], bytes | None]) -> StoredPoint:
-    id_bytes, payload, vector = record
-    return StoredPoint(
-        UUID(bytes=id_bytes),
-        PointPayload.model_validate(payload),
-        None if vector is None else np.frombuffer(vector, dtype=np.float32),
-    )

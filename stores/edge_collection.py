@@ -15,11 +15,9 @@ the start only, where it does nothing unless a fifth of the points are deleted, 
 (16 s for 75,000 that remain).
 """
 
-import fcntl
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,16 +34,13 @@ from stores.edge_conversion import (
     record_on_wire,
     swept,
 )
+from stores.edge_lock import CannotOpen, take_lock
 
 MAX_UNFLUSHED = 50_000
 """Points in the write-ahead log before a flush even without a pause; replaying so many takes about 4 s."""
 
 NEVER = 1_000_000_000
 """Kilobytes that no segment reaches: no graphs, no splitting."""
-
-
-class CannotOpen(Exception):
-    """The collection cannot be opened; the message is a sentence for a person."""
 
 
 class EdgeCollection:
@@ -60,36 +55,8 @@ class EdgeCollection:
         self._unflushed = 0
 
     def lock(self, wait: float, given_up: Callable[[], bool], owner: int) -> None:
-        """Take the lock, waiting up to `wait` seconds for another process to let go of it, unless `given_up`.
-
-        `owner` is the process that a person sees; its number is left in the lock file. Raises `CannotOpen`.
-        """
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise CannotOpen(
-                f"the index in {self._folder} cannot be opened: {error.strerror}. "
-                "Give Sightline a folder that it may write to (--data-dir)"
-            ) from error
-        deadline = time.monotonic() + wait
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline or given_up():
-                    holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
-                    os.close(lock)
-                    raise CannotOpen(
-                        f"the index in {self._folder} is open in another sightline process (process {holder}) and did "
-                        f"not become free within {wait:g} s. Stop that process, ask it instead of opening its index, "
-                        "or use another --data-dir"
-                    ) from None
-                time.sleep(0.02)
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, str(owner).encode(), 0)
-        self._lock = lock
+        """Take the lock, see `stores.edge_lock`. Raises `CannotOpen`."""
+        self._lock = take_lock(self._folder, wait, given_up, owner)
 
     def open(self) -> dict[str, Any]:
         """Load what is there, finishing or undoing what a crash interrupted. Raises `CannotOpen`.

@@ -20,8 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stores.edge_collection import CannotOpen, EdgeCollection
+from stores.edge_collection import EdgeCollection
 from stores.edge_frames import BUG, CONFIGURATION, UNAVAILABLE, Frames, pack
+from stores.edge_lock import CannotOpen
 
 RECEIVE_BYTES = 1024 * 1024
 QUIET_SECONDS = 0.3

@@ -8,12 +8,13 @@ from uuid import UUID
 
 from qdrant_client import AsyncQdrantClient, models
 
-from schemas.collection import ALIAS, PAYLOAD_INDEXES, CollectionMetadata, PointPayload
+from schemas.collection import CollectionMetadata, PointPayload
 from schemas.errors import ConfigurationError, DependencyUnavailable
 from stores.cursor import cursor_at, next_id_of
 from stores.points import checked_vector, chunks, foreign, least_score, newest_of_each, positive
-from stores.qdrant_conversion import INDEX_SCHEMAS, conditional_upsert, qdrant_filter, stored_point, swept
+from stores.qdrant_conversion import conditional_upsert, qdrant_filter, stored_point, swept
 from stores.qdrant_errors import CHECK_SERVER, DEPENDENCY, translated
+from stores.qdrant_making import create_collection, make_payload_indexes, point_the_alias
 from stores.vectors import ForeignCollection, Hit, Page, Point, StoredPoint, Vector, Where
 
 OLDEST_SERVER = (1, 19)
@@ -98,7 +99,7 @@ class QdrantIndex:
         """
         with translated(self._place):
             if not await self._client.collection_exists(self._collection):
-                await self._create(metadata)
+                await create_collection(self._client, self._collection, metadata)
             stored = await self.metadata()
             if stored is None or stored.encoder != metadata.encoder:
                 raise ForeignCollection(
@@ -108,8 +109,8 @@ class QdrantIndex:
                         metadata.encoder,
                     )
                 )
-            await self._make_indexes()
-            await self._point_the_alias()
+            await make_payload_indexes(self._client, self._collection)
+            await point_the_alias(self._client, self._collection, self._place)
         return stored
 
     async def write(self, points: Sequence[Point]) -> None:
@@ -246,45 +247,3 @@ class QdrantIndex:
                 f"({', '.join(unfinished) or f'{len(results)} answers'})",
                 f"They are written again. {CHECK_SERVER}",
             )
-
-    async def _create(self, metadata: CollectionMetadata) -> None:
-        try:
-            await self._client.create_collection(
-                self._collection,
-                vectors_config=models.VectorParams(size=metadata.encoder.dimension, distance=models.Distance.COSINE),
-                metadata=metadata.model_dump(mode="json"),
-            )
-        except Exception:
-            # Another process was quicker, whatever words the server found for it.
-            if not await self._client.collection_exists(self._collection):
-                raise
-
-    async def _make_indexes(self) -> None:
-        existing = (await self._client.get_collection(self._collection)).payload_schema
-        for name, kind in PAYLOAD_INDEXES.items():
-            if name not in existing:
-                await self._client.create_payload_index(
-                    self._collection, name, field_schema=INDEX_SCHEMAS[kind], wait=True
-                )
-
-    async def _point_the_alias(self) -> None:
-        if await self._aliased():
-            return
-        create = models.CreateAliasOperation(
-            create_alias=models.CreateAlias(collection_name=self._collection, alias_name=ALIAS)
-        )
-        try:
-            await self._client.update_collection_aliases([create])
-        except Exception as error:
-            if await self._aliased():
-                return
-            names = [one.name for one in (await self._client.get_collections()).collections]
-            if ALIAS in names:
-                raise ConfigurationError(
-                    f"{self._place} has a collection called {ALIAS}, which Sightline needs as the alias that readers "
-                    f"use. Rename that collection, or use another server"
-                ) from error
-            raise
-
-    async def _aliased(self) -> bool:
-        return any(alias.alias_name == ALIAS for alias in (await self._client.get_aliases()).aliases)

@@ -1,0 +1,45 @@
+"""The lock of an Edge collection: a file that a process holds with flock while it has the collection open."""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+class CannotOpen(Exception):
+    """The collection cannot be opened; the message is a sentence for a person."""
+
+
+def take_lock(folder: Path, wait: float, given_up: Callable[[], bool], owner: int) -> int:
+    """The descriptor that holds the lock of the collection in `folder` until it is closed.
+
+    Waits up to `wait` seconds for another process to let go of it, unless `given_up`. `owner` is the process
+    that a person sees; its number is left in the lock file. Raises `CannotOpen`.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise CannotOpen(
+            f"the index in {folder} cannot be opened: {error.strerror}. "
+            "Give Sightline a folder that it may write to (--data-dir)"
+        ) from error
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() >= deadline or given_up():
+                holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+                os.close(lock)
+                raise CannotOpen(
+                    f"the index in {folder} is open in another sightline process (process {holder}) and did "
+                    f"not become free within {wait:g} s. Stop that process, ask it instead of opening its index, "
+                    "or use another --data-dir"
+                ) from None
+            time.sleep(0.02)
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(owner).encode(), 0)
+    return lock
