@@ -15,6 +15,7 @@ from schemas.events import (
     ImageEmbedded,
     ImageRejected,
     Judgement,
+    Location,
     ObjectKey,
     Record,
     SourceName,
@@ -47,6 +48,7 @@ class IndexKind(StrEnum):
     INTEGER = "integer"
     FLOAT = "float"
     DATETIME = "datetime"
+    GEO = "geo"
 
 
 PAYLOAD_INDEXES: dict[str, IndexKind] = {
@@ -65,6 +67,8 @@ PAYLOAD_INDEXES: dict[str, IndexKind] = {
     "indexed_at": IndexKind.DATETIME,
     "tags[].tag": IndexKind.KEYWORD,
     "tags[].score": IndexKind.FLOAT,
+    "tags_version": IndexKind.KEYWORD,
+    "location": IndexKind.GEO,
 }
 """Made with the collection, before any data: an unindexed filter over 100 k points took 250 ms."""
 
@@ -78,7 +82,10 @@ class CollectionMetadata(Record):
 
 
 class PointPayload(Record):
-    """The payload of a point. Times are UTC; `size` is bytes, `width` and `height` are pixels."""
+    """The payload of a point. Times are UTC; `size` is bytes.
+
+    `width` and `height` are the pixels of the upright picture, `orientation` (EXIF, 1 to 8) how the file holds it.
+    """
 
     source: SourceName
     bucket: BucketName
@@ -97,8 +104,11 @@ class PointPayload(Record):
     format: str | None = None
     taken_at: AwareDatetime | None = None
     camera: str | None = None
+    orientation: int | None = None
+    location: Location | None = None
     sha256: str | None = None
     tags: tuple[Tag, ...] = ()
+    tags_version: str | None = None
     reason: RejectReason | None = None
     detail: str | None = None
     release: str | None = Field(default=None, description="The release that rejected the bytes.")
@@ -160,8 +170,11 @@ def payload_of(judgement: Judgement, *, indexed_at: datetime) -> PointPayload:
             format=judgement.image.format,
             taken_at=taken_at.replace(tzinfo=taken_at.tzinfo or UTC) if taken_at else None,
             camera=judgement.image.camera,
+            orientation=judgement.image.orientation,
+            location=judgement.image.location,
             sha256=judgement.sha256,
             tags=judgement.tags,
+            tags_version=judgement.tags_version,
         )
     if isinstance(judgement, ImageRejected):
         return PointPayload(

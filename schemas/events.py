@@ -131,10 +131,18 @@ class ObjectFacts(Record):
     modified_at: AwareDatetime
 
 
+class Location(Record):
+    """A place on Earth: degrees of latitude and longitude, WGS 84, north and east positive."""
+
+    lat: float = Field(ge=-90, le=90)
+    lon: float = Field(ge=-180, le=180)
+
+
 class ImageFacts(Record):
     """What the bytes say about the picture. `width` and `height` are pixels after EXIF orientation.
 
     `taken_at` is the camera's own clock, which knows no time zone: it is stored as if it were UTC.
+    `orientation` is what the file holds, 1 to 8 as EXIF counts; None where it says nothing.
     """
 
     width: int = Field(ge=1)
@@ -142,6 +150,8 @@ class ImageFacts(Record):
     format: str
     taken_at: datetime | None = None
     camera: str | None = None
+    orientation: int | None = Field(None, ge=1, le=8)
+    location: Location | None = None
 
 
 class Tag(Record):
@@ -161,12 +171,16 @@ class Look(ObjectRecord):
 
 
 class ImageEmbedded(Look):
-    """The object is an image, and this is its vector: `dimension` little-endian float32, unit length."""
+    """The object is an image, and this is its vector: `dimension` little-endian float32, unit length.
+
+    `tags_version` tells by which vocabulary, model and settings the tags were made; None where none were asked for.
+    """
 
     type: Literal["image_embedded"] = "image_embedded"
     object: ObjectFacts
     image: ImageFacts
     tags: tuple[Tag, ...] = ()
+    tags_version: str | None = None
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     vector: bytes
 

@@ -1,6 +1,7 @@
 """Between frames and Qdrant Edge's own types. Imported by the Edge process only: the engine is loaded nowhere else."""
 
 from array import array
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +22,10 @@ def edge_filter(where: dict[str, Any]) -> edge.Filter:
             after, before = where[name]
             must.append(edge.FieldCondition(name, range=edge.RangeDateTime(gte=after, lt=before)))
     without: set[edge.PointId] = {UUID(bytes=one) for one in where.get("without", ())}
-    return edge.Filter(must=must or None, must_not=[edge.HasIdCondition(without)] if without else None)
+    must_not: list[Any] = [edge.HasIdCondition(without)] if without else []
+    if "tags_not_of" in where:
+        must_not.append(edge.FieldCondition("tags_version", match=edge.MatchValue(where["tags_not_of"])))
+    return edge.Filter(must=must or None, must_not=must_not or None)
 
 
 def conditional_upsert(id_bytes: bytes, payload: dict[str, Any], vector: bytes | None) -> edge.UpdateOperation:
@@ -53,6 +57,7 @@ def index_schema(kind: str) -> Any:
         "integer": edge.PayloadSchemaType.Integer,
         "float": edge.PayloadSchemaType.Float,
         "datetime": edge.PayloadSchemaType.Datetime,
+        "geo": edge.PayloadSchemaType.Geo,
     }[kind]
 
 
@@ -67,6 +72,20 @@ def record_on_wire(record: edge.Record) -> list[Any]:
     # A point without a vector answers an empty map.
     packed = array("f", vector).tobytes() if isinstance(vector, list) else None
     return [id_bytes(record.id), record.payload, packed]
+
+
+def vectors_on_wire(records: Sequence[edge.Record]) -> list[list[Any]]:
+    """Ids, versions and vectors of the points that have them."""
+    ids: list[Any] = []
+    versions: list[Any] = []
+    vectors: list[Any] = []
+    for record in records:
+        vector: Any = record.vector
+        if isinstance(vector, list) and record.payload:
+            ids.append(id_bytes(record.id))
+            versions.append(record.payload["version"])
+            vectors.append(array("f", vector).tobytes())
+    return [ids, versions, vectors]
 
 
 def id_bytes(point_id: Any) -> bytes:

@@ -1,5 +1,6 @@
 """Between our values and qdrant-client's models."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -8,8 +9,8 @@ import numpy as np
 from qdrant_client import models
 
 from schemas.collection import IndexKind, PointPayload
-from stores.points import checked_vector
-from stores.vectors import Point, StoredPoint, Where
+from stores.points import checked_vector, tags_payload
+from stores.vectors import NewTags, Point, StoredPoint, VectorPage, Where
 
 INDEX_SCHEMAS: dict[IndexKind, models.PayloadSchemaType | models.KeywordIndexParams] = {
     IndexKind.KEYWORD: models.PayloadSchemaType.KEYWORD,
@@ -17,6 +18,7 @@ INDEX_SCHEMAS: dict[IndexKind, models.PayloadSchemaType | models.KeywordIndexPar
     IndexKind.INTEGER: models.PayloadSchemaType.INTEGER,
     IndexKind.FLOAT: models.PayloadSchemaType.FLOAT,
     IndexKind.DATETIME: models.PayloadSchemaType.DATETIME,
+    IndexKind.GEO: models.PayloadSchemaType.GEO,
 }
 
 
@@ -36,8 +38,12 @@ def qdrant_filter(where: Where) -> models.Filter:
         if after or before:
             span = models.DatetimeRange(gte=_utc(after), lt=_utc(before))
             must.append(models.FieldCondition(key=name, range=span))
-    without: list[models.Condition] = [models.HasIdCondition(has_id=[str(one) for one in where.without])]
-    return models.Filter(must=must or None, must_not=without if where.without else None)
+    must_not: list[models.Condition] = []
+    if where.without:
+        must_not.append(models.HasIdCondition(has_id=[str(one) for one in where.without]))
+    if where.tags_not_of is not None:
+        must_not.append(models.FieldCondition(key="tags_version", match=models.MatchValue(value=where.tags_not_of)))
+    return models.Filter(must=must or None, must_not=must_not or None)
 
 
 def conditional_upsert(point: Point, dimension: int) -> models.UpsertOperation:
@@ -63,6 +69,22 @@ def conditional_upsert(point: Point, dimension: int) -> models.UpsertOperation:
     )
 
 
+def conditional_tags(news: NewTags) -> models.SetPayloadOperation:
+    """New tags for a point that is still indexed and of the version given; for another one, nothing."""
+    return models.SetPayloadOperation(
+        set_payload=models.SetPayload(
+            payload=tags_payload(news),
+            filter=models.Filter(
+                must=[
+                    models.HasIdCondition(has_id=[str(news.id)]),
+                    models.FieldCondition(key="version", match=models.MatchValue(value=news.version)),
+                    models.FieldCondition(key="status", match=models.MatchValue(value="indexed")),
+                ]
+            ),
+        )
+    )
+
+
 def swept(before_version: int) -> models.FilterSelector:
     """The `gone` points of a lower version."""
     return models.FilterSelector(
@@ -79,6 +101,17 @@ def stored_point(record: models.Record) -> StoredPoint:
     """A record as it was read; its vector is absent, or empty, where the point has none."""
     vector = np.asarray(record.vector, dtype=np.float32) if isinstance(record.vector, list) and record.vector else None
     return StoredPoint(UUID(str(record.id)), PointPayload.model_validate(record.payload), vector)
+
+
+def vector_page(records: Sequence[models.Record], dimension: int, cursor: str | None) -> VectorPage:
+    """The points that have a vector, with their versions."""
+    found = [record for record in records if isinstance(record.vector, list) and record.vector and record.payload]
+    return VectorPage(
+        [UUID(str(record.id)) for record in found],
+        [int(record.payload["version"]) for record in found if record.payload],
+        np.asarray([record.vector for record in found], dtype=np.float32).reshape(-1, dimension),
+        cursor,
+    )
 
 
 def _utc(moment: datetime | None) -> datetime | None:

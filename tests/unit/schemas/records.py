@@ -18,6 +18,7 @@ from schemas.events import (
     ImageFacts,
     ImageGone,
     ImageRejected,
+    Location,
     ObjectFacts,
     Tag,
 )
@@ -66,8 +67,11 @@ IMAGE_EMBEDDED = ImageEmbedded(
         format="JPEG",
         taken_at=datetime(2026, 2, 28, 17, 4, 59),
         camera="Kamera Modell 1",
+        orientation=6,
+        location=Location(lat=46.5475, lon=-7.985),
     ),
     tags=(Tag(tag="mountain", score=0.75), Tag(tag="snow", score=0.25)),
+    tags_version="0123456789abcdef",
     sha256="3f" * 32,
     vector=VECTOR,
 )
@@ -127,6 +131,27 @@ GOLDEN: dict[str, BaseModel] = {
     "point_gone.json": POINT_GONE,
 }
 """File name to record. The first five travel on topics, the others are stored in the index."""
+
+_FIRST_EMBEDDED = IMAGE_EMBEDDED.model_copy(
+    update={
+        "tags_version": None,
+        "image": IMAGE_EMBEDDED.image.model_copy(update={"orientation": None, "location": None}),
+    }
+)
+RELEASED: dict[str, dict[str, BaseModel]] = {
+    "v1": GOLDEN
+    | {
+        "image_embedded.msgpack": _FIRST_EMBEDDED,
+        "point_indexed.json": payload_of(_FIRST_EMBEDDED, indexed_at=INDEXED_AT),
+    },
+    "v1.1": {name: GOLDEN[name] for name in ("image_embedded.msgpack", "point_indexed.json")},
+}
+"""Folder of golden files to what they hold. A folder after the point has the records that gained fields, only those."""
+
+
+def newest(name: str) -> str:
+    """The last folder that has a golden file of this name."""
+    return [folder for folder, files in RELEASED.items() if name in files][-1]
 
 
 def written(record: BaseModel) -> bytes:

@@ -16,6 +16,7 @@ from schemas.events import (
     ImageFacts,
     ImageGone,
     ImageRejected,
+    Location,
     ObjectFacts,
     Tag,
 )
@@ -57,6 +58,8 @@ pictures = st.builds(
     format=text,
     taken_at=st.none() | st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29)) | times,
     camera=st.none() | text,
+    orientation=st.none() | st.integers(1, 8),
+    location=st.none() | st.builds(Location, lat=st.floats(-90, 90), lon=st.floats(-180, 180)),
 )
 tags = st.lists(st.builds(Tag, tag=text, score=st.floats(0, 1)), max_size=3).map(tuple)
 
@@ -89,6 +92,7 @@ def images_embedded(draw: st.DrawFn) -> ImageEmbedded:
         object=draw(facts),
         image=draw(pictures),
         tags=draw(tags),
+        tags_version=draw(st.none() | text),
         sha256=draw(st.from_regex(r"[0-9a-f]{64}", fullmatch=True)),
         vector=draw(st.binary(min_size=size, max_size=size)),
     )
