@@ -1,14 +1,15 @@
 """The collection in the index: its name, its metadata, its points' payload and the payload indexes."""
 
+import base64
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, BeforeValidator, Field
 
-from schemas.dead_letter import RejectReason
+from schemas.dead_letter import Base64, RejectReason
 from schemas.events import (
     BucketName,
     EncoderIdentity,
@@ -73,12 +74,34 @@ PAYLOAD_INDEXES: dict[str, IndexKind] = {
 """Made with the collection, before any data: an unindexed filter over 100 k points took 250 ms."""
 
 
+def _from_base64(value: Any) -> Any:
+    return base64.b64decode(value, validate=True) if isinstance(value, str) else value
+
+
+class Canary(Record):
+    """The vectors of a few golden inputs, as the collection's first writer made them, and what it made them with.
+
+    `vectors`: name of the golden input to little-endian float32, standard base64 in JSON; they never change.
+    `made_with`: releases of the libraries and the kind of device then; `matched_with` those of the latest writer that
+    was found to make the same vectors, at `matched_at`. They are for people: only vectors are compared.
+    """
+
+    vectors: dict[str, Annotated[Base64, BeforeValidator(_from_base64)]]
+    made_with: dict[str, str]
+    matched_with: dict[str, str]
+    matched_at: AwareDatetime
+
+
 class CollectionMetadata(Record):
-    """What the collection was made for. A writer whose encoder differs is refused."""
+    """What the collection was made for. A writer whose encoder differs is refused.
+
+    `canary` is None until a process that has the model has written it.
+    """
 
     encoder: EncoderIdentity
     collection_schema: int = COLLECTION_SCHEMA
     created_at: AwareDatetime
+    canary: Canary | None = None
 
 
 class PointPayload(Record):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pydantic import BaseModel
 
 from schemas.codec import Sendable, encode, encode_dead_letter
-from schemas.collection import CollectionMetadata, PointPayload, payload_of
+from schemas.collection import Canary, CollectionMetadata, PointPayload, payload_of
 from schemas.dead_letter import DeadLetter, Origin, RejectReason
 from schemas.events import (
     Claim,
@@ -114,7 +114,16 @@ DEAD_LETTER = DeadLetter(
     release="0.1.0",
     occurred_at=RECEIVED_AT,
 )
-COLLECTION = CollectionMetadata(encoder=ENCODER, created_at=RECEIVED_AT)
+COLLECTION = CollectionMetadata(
+    encoder=ENCODER,
+    created_at=RECEIVED_AT,
+    canary=Canary(
+        vectors={"photo": VECTOR},
+        made_with={"torch": "2.9.0", "device": "cpu"},
+        matched_with={"torch": "2.9.1", "device": "cpu"},
+        matched_at=INDEXED_AT,
+    ),
+)
 POINT_INDEXED = payload_of(IMAGE_EMBEDDED, indexed_at=INDEXED_AT)
 POINT_REJECTED = payload_of(IMAGE_REJECTED, indexed_at=INDEXED_AT)
 POINT_GONE = payload_of(IMAGE_GONE, indexed_at=INDEXED_AT)
@@ -142,9 +151,10 @@ RELEASED: dict[str, dict[str, BaseModel]] = {
     "v1": GOLDEN
     | {
         "image_embedded.msgpack": _FIRST_EMBEDDED,
+        "collection.json": COLLECTION.model_copy(update={"canary": None}),
         "point_indexed.json": payload_of(_FIRST_EMBEDDED, indexed_at=INDEXED_AT),
     },
-    "v1.1": {name: GOLDEN[name] for name in ("image_embedded.msgpack", "point_indexed.json")},
+    "v1.1": {name: GOLDEN[name] for name in ("image_embedded.msgpack", "collection.json", "point_indexed.json")},
 }
 """Folder of golden files to what they hold. A folder after the point has the records that gained fields, only those."""
 
