@@ -14,14 +14,26 @@ from schemas.errors import ConfigurationError, DependencyUnavailable
 from schemas.events import EncoderIdentity
 from stores.cursor import cursor_at, next_id_of
 from stores.edge_channel import DEPENDENCY, EdgeChannel
-from stores.edge_wire import stored_point, where_on_wire
+from stores.edge_wire import stored_point, tags_on_wire, vectors_of, where_on_wire
 from stores.points import checked_vector, chunks, foreign, least_score, newest_of_each, positive
-from stores.vectors import ForeignCollection, Hit, Page, Point, StoredPoint, Vector, Where
+from stores.vectors import (
+    ForeignCollection,
+    Hit,
+    NewTags,
+    Page,
+    Point,
+    StoredPoint,
+    Vector,
+    VectorPage,
+    Where,
+)
 
 WRITE_CHUNK = 32
 """Points written in one go, about 4 ms at 512 dimensions: as long as a search has to wait for one writer."""
 READ_CHUNK = 1000
 """Points read in one go, for the same reason."""
+VECTOR_CHUNK = 256
+"""Vectors read in one go, about 4 ms."""
 SWEEP_CHUNK = 500
 """Points deleted in one go, about 50 ms."""
 WRITERS = 2
@@ -163,6 +175,36 @@ class EdgeIndex:
             if following is None:
                 break
         return Page(points, cursor_at(UUID(bytes=following) if following else None))
+
+    async def scroll_vectors(self, where: Where, *, limit: int, cursor: str | None = None) -> VectorPage:
+        """A page of ids, versions and vectors, in the order of ids. Raises `ValueError` for a foreign cursor."""
+        positive(limit)
+        start, wire = next_id_of(cursor), where_on_wire(where)
+        if await self.metadata() is None:
+            return VectorPage([], [], vectors_of([], 1), None)
+        following = start.bytes if start else None
+        ids: list[UUID] = []
+        versions: list[int] = []
+        rows: list[bytes] = []
+        while len(ids) < limit:
+            found, looks, vectors, following = await self._ask(
+                "scroll_vectors", where=wire, limit=min(limit - len(ids), VECTOR_CHUNK), start=following
+            )
+            ids += [UUID(bytes=one) for one in found]
+            versions += looks
+            rows += vectors
+            if following is None:
+                break
+        cursor = cursor_at(UUID(bytes=following) if following else None)
+        return VectorPage(ids, versions, vectors_of(rows, await self._dimension()), cursor)
+
+    async def set_tags(self, news: Sequence[NewTags]) -> None:
+        """Replace the tags of the points that are still indexed and of the version given; durable as `write` is."""
+        if news and await self.metadata() is None:
+            return
+        for chunk in chunks([tags_on_wire(one) for one in news], WRITE_CHUNK):
+            async with self._writing:
+                await self._ask("set_tags", news=chunk)
 
     async def count(self, where: Where) -> int:
         """How many points match, exactly."""

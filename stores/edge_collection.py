@@ -35,6 +35,7 @@ from stores.edge_conversion import (
     swept,
 )
 from stores.edge_lock import CannotOpen, take_lock
+from stores.edge_tags import set_tags, vectors_from
 
 MAX_UNFLUSHED = 50_000
 """Points in the write-ahead log before a flush even without a pause; replaying so many takes about 4 s."""
@@ -102,8 +103,7 @@ class EdgeCollection:
         for one in points:
             shard.update(conditional_upsert(*one))
         self._unflushed += len(points)
-        if self._unflushed >= MAX_UNFLUSHED:
-            self.flush()
+        self._flush_if_much()
 
     def search(self, vector: bytes, limit: int, threshold: float | None, where: dict[str, Any]) -> list[Any]:
         """Id, score and payload of the nearest, best first."""
@@ -141,6 +141,15 @@ class EdgeCollection:
             )
         )
         return [[record_on_wire(record) for record in records], id_bytes(following) if following else None]
+
+    def scroll_vectors(self, where: dict[str, Any], limit: int, start: bytes | None) -> list[Any]:
+        """Ids, versions and vectors from the id `start` on, and the id at which the next page starts."""
+        return vectors_from(self._shard, where, limit, start) if self._shard else [[], [], [], None]
+
+    def set_tags(self, news: list[tuple[bytes, int, dict[str, Any]]]) -> None:
+        """Set each payload on the point that is indexed and of the version given (see `stores.edge_tags`)."""
+        self._unflushed += set_tags(self._opened(), news)
+        self._flush_if_much()
 
     def count(self, where: dict[str, Any]) -> int:
         """How many points match, exactly."""
@@ -201,6 +210,10 @@ class EdgeCollection:
         if self._shard is None:
             raise RuntimeError("the collection does not exist yet; ensure it first")
         return self._shard
+
+    def _flush_if_much(self) -> None:
+        if self._unflushed >= MAX_UNFLUSHED:
+            self.flush()
 
     def _count(self, where: dict[str, Any]) -> int:
         return self._opened().count(edge.CountRequest(exact=True, filter=edge_filter(where)))

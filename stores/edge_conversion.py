@@ -1,7 +1,6 @@
 """Between frames and Qdrant Edge's own types. Imported by the Edge process only: the engine is loaded nowhere else."""
 
 from array import array
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -72,20 +71,6 @@ def record_on_wire(record: edge.Record) -> list[Any]:
     # A point without a vector answers an empty map.
     packed = array("f", vector).tobytes() if isinstance(vector, list) else None
     return [id_bytes(record.id), record.payload, packed]
-
-
-def vectors_on_wire(records: Sequence[edge.Record]) -> list[list[Any]]:
-    """Ids, versions and vectors of the points that have them."""
-    ids: list[Any] = []
-    versions: list[Any] = []
-    vectors: list[Any] = []
-    for record in records:
-        vector: Any = record.vector
-        if isinstance(vector, list) and record.payload:
-            ids.append(id_bytes(record.id))
-            versions.append(record.payload["version"])
-            vectors.append(array("f", vector).tobytes())
-    return [ids, versions, vectors]
 
 
 def id_bytes(point_id: Any) -> bytes:

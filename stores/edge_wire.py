@@ -1,5 +1,6 @@
 """Between our values and the messages to the Edge process (see `stores.edge_frames`)."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -7,7 +8,8 @@ from uuid import UUID
 import numpy as np
 
 from schemas.collection import PointPayload
-from stores.vectors import StoredPoint, Where
+from stores.points import tags_payload
+from stores.vectors import NewTags, StoredPoint, Vectors, Where
 
 
 def where_on_wire(where: Where) -> dict[str, Any]:
@@ -19,6 +21,7 @@ def where_on_wire(where: Where) -> dict[str, Any]:
         "prefix": where.prefix or None,
         "taken_at": _span(where.taken_after, where.taken_before),
         "uploaded_at": _span(where.uploaded_after, where.uploaded_before),
+        "tags_not_of": where.tags_not_of,
         "without": [one.bytes for one in where.without] or None,
     }
     return {name: value for name, value in wire.items() if value is not None}
@@ -32,6 +35,16 @@ def stored_point(record: tuple[bytes, dict[str, Any], bytes | None]) -> StoredPo
         PointPayload.model_validate(payload),
         None if vector is None else np.frombuffer(vector, dtype=np.float32),
     )
+
+
+def tags_on_wire(news: NewTags) -> tuple[bytes, int, dict[str, Any]]:
+    """Id, version, and the fields of the payload that change."""
+    return news.id.bytes, news.version, tags_payload(news)
+
+
+def vectors_of(rows: Sequence[bytes], dimension: int) -> Vectors:
+    """Vectors as one array of shape (n, dimension)."""
+    return np.frombuffer(b"".join(rows), dtype=np.float32).reshape(-1, dimension)
 
 
 def _span(after: datetime | None, before: datetime | None) -> list[str | None] | None:

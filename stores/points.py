@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import numpy as np
 
 from schemas.events import EncoderIdentity
-from stores.vectors import Point, Vector
+from stores.vectors import NewTags, Point, Vector
 
 T = TypeVar("T")
 
@@ -61,6 +61,14 @@ def chunks(items: Sequence[T], size: int) -> Iterator[list[T]]:
     rest = iter(items)
     while chunk := list(islice(rest, size)):
         yield chunk
+
+
+def tags_payload(news: NewTags) -> dict[str, Any]:
+    """The fields of the payload that new tags change, as JSON values."""
+    return {
+        "tags": [{"tag": one.tag, "score": one.score} for one in news.tags],
+        "tags_version": news.tags_version,
+    }
 
 
 def foreign(collection: str, stored: EncoderIdentity | None, wanted: EncoderIdentity) -> str:

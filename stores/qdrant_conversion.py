@@ -105,13 +105,13 @@ def stored_point(record: models.Record) -> StoredPoint:
 
 def vector_page(records: Sequence[models.Record], dimension: int, cursor: str | None) -> VectorPage:
     """The points that have a vector, with their versions."""
-    found = [record for record in records if isinstance(record.vector, list) and record.vector and record.payload]
-    return VectorPage(
-        [UUID(str(record.id)) for record in found],
-        [int(record.payload["version"]) for record in found if record.payload],
-        np.asarray([record.vector for record in found], dtype=np.float32).reshape(-1, dimension),
-        cursor,
-    )
+    found = [
+        (UUID(str(record.id)), int(record.payload["version"]), record.vector)
+        for record in records
+        if isinstance(record.vector, list) and record.vector and record.payload and "version" in record.payload
+    ]
+    ids, versions, vectors = zip(*found, strict=True) if found else ((), (), ())
+    return VectorPage(ids, versions, np.asarray(vectors, dtype=np.float32).reshape(-1, dimension), cursor)
 
 
 def _utc(moment: datetime | None) -> datetime | None:

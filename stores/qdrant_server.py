@@ -12,10 +12,27 @@ from schemas.collection import CollectionMetadata, PointPayload
 from schemas.errors import ConfigurationError, DependencyUnavailable
 from stores.cursor import cursor_at, next_id_of
 from stores.points import checked_vector, chunks, foreign, least_score, newest_of_each, positive
-from stores.qdrant_conversion import conditional_upsert, qdrant_filter, stored_point, swept
+from stores.qdrant_conversion import (
+    conditional_tags,
+    conditional_upsert,
+    qdrant_filter,
+    stored_point,
+    swept,
+    vector_page,
+)
 from stores.qdrant_errors import CHECK_SERVER, DEPENDENCY, translated
 from stores.qdrant_making import create_collection, make_payload_indexes, point_the_alias
-from stores.vectors import ForeignCollection, Hit, Page, Point, StoredPoint, Vector, Where
+from stores.vectors import (
+    ForeignCollection,
+    Hit,
+    NewTags,
+    Page,
+    Point,
+    StoredPoint,
+    Vector,
+    VectorPage,
+    Where,
+)
 
 OLDEST_SERVER = (1, 19)
 """Before 1.19 a conditional write stood unresolved in the log, and its replay could pick other points (#9575)."""
@@ -124,13 +141,7 @@ class QdrantIndex:
         stored = await self.metadata()
         if stored is None:
             raise RuntimeError(f"the collection {self._collection} does not exist yet; call ensure before write")
-        operations = [conditional_upsert(point, stored.encoder.dimension) for point in newest_of_each(points)]
-        for chunk in chunks(operations, WRITE_CHUNK):
-            with translated(self._place):
-                results = await self._client.batch_update_points(
-                    self._collection, chunk, wait=True, ordering=models.WriteOrdering.STRONG
-                )
-            self._check_completed(results, len(chunk))
+        await self._update([conditional_upsert(point, stored.encoder.dimension) for point in newest_of_each(points)])
 
     async def search(
         self, vector: Vector, *, limit: int, threshold: float | None = None, where: Where = Where()
@@ -192,6 +203,34 @@ class QdrantIndex:
                 break
         return Page(points, cursor_at(following))
 
+    async def scroll_vectors(self, where: Where, *, limit: int, cursor: str | None = None) -> VectorPage:
+        """A page of ids, versions and vectors, in the order of ids. Raises `ValueError` for a foreign cursor."""
+        positive(limit)
+        following = next_id_of(cursor)
+        stored = await self.metadata()
+        if stored is None:
+            return vector_page([], 1, None)
+        with translated(self._place):
+            records, after = await self._client.scroll(
+                self._collection,
+                scroll_filter=qdrant_filter(where),
+                limit=min(limit, READ_CHUNK),
+                offset=str(following) if following else None,
+                with_payload=["version"],
+                with_vectors=True,
+            )
+        return vector_page(
+            records, stored.encoder.dimension, cursor_at(UUID(str(after)) if after is not None else None)
+        )
+
+    async def set_tags(self, news: Sequence[NewTags]) -> None:
+        """Replace the tags of the points that are still indexed and of the version given.
+
+        The server compares where it writes. Raises `DependencyUnavailable` when it only acknowledged some.
+        """
+        if news and await self.metadata() is not None:
+            await self._update([conditional_tags(one) for one in news])
+
     async def count(self, where: Where) -> int:
         """How many points match, exactly."""
         if await self.metadata() is None:
@@ -229,6 +268,14 @@ class QdrantIndex:
         if self._connected is None:
             raise RuntimeError(f"the index {self._collection} is not open; use it inside `async with`")
         return self._connected
+
+    async def _update(self, operations: Sequence[models.UpdateOperation]) -> None:
+        for chunk in chunks(operations, WRITE_CHUNK):
+            with translated(self._place):
+                results = await self._client.batch_update_points(
+                    self._collection, chunk, wait=True, ordering=models.WriteOrdering.STRONG
+                )
+            self._check_completed(results, len(chunk))
 
     def _check_version(self, version: str) -> None:
         numbers = re.match(r"v?(\d+)\.(\d+)", version)

@@ -16,9 +16,13 @@ from numpy.typing import NDArray
 
 from schemas.collection import CollectionMetadata, PointPayload, Status
 from schemas.errors import ConfigurationError
+from schemas.events import Tag
 
 Vector = NDArray[np.float32]
 """Shape (dimension,), unit length."""
+
+Vectors = NDArray[np.float32]
+"""Shape (n, dimension), rows of unit length."""
 
 
 class ForeignCollection(ConfigurationError):
@@ -67,6 +71,8 @@ class Where:
     taken_before: datetime | None = None
     uploaded_after: datetime | None = None
     uploaded_before: datetime | None = None
+    tags_not_of: str | None = None
+    """Points whose tags are of another version than this (see `encoders.tagger`), or of none."""
     without: tuple[UUID, ...] = field(default=())
     """Points that are not wanted, such as the one that a search starts from."""
 
@@ -77,6 +83,30 @@ class Page:
 
     points: Sequence[StoredPoint]
     cursor: str | None
+
+
+@dataclass(frozen=True)
+class VectorPage:
+    """A page of vectors: row i of `vectors` is the point `ids[i]` as a look of `versions[i]` found it.
+
+    Points without a vector are left out, so that a page may be short, or empty, and not the last. `cursor` is
+    None on the last one.
+    """
+
+    ids: Sequence[UUID]
+    versions: Sequence[int]
+    vectors: Vectors
+    cursor: str | None
+
+
+@dataclass(frozen=True)
+class NewTags:
+    """Tags for the image that the look of `version` found; `tags_version` says what they were made by."""
+
+    id: UUID
+    version: int
+    tags: Sequence[Tag]
+    tags_version: str
 
 
 class VectorIndex(Protocol):
@@ -123,6 +153,18 @@ class VectorIndex(Protocol):
 
     async def scroll(self, where: Where, *, limit: int, cursor: str | None = None, with_vectors: bool = False) -> Page:
         """A page of all points that match, in the order of their ids. Raises `ValueError` for a cursor not its own."""
+        ...
+
+    async def scroll_vectors(self, where: Where, *, limit: int, cursor: str | None = None) -> VectorPage:
+        """A page of what `scroll` answers, reduced to what is computed with: several times as fast."""
+        ...
+
+    async def set_tags(self, news: Sequence[NewTags]) -> None:
+        """Replace the tags of each point that is still `indexed` and of the very version that is given.
+
+        Nothing else of the point changes, and a point that was overwritten, went or was swept meanwhile is left as
+        it is. Returns when all is applied and durable. Of several with one id the last one that applies is kept.
+        """
         ...
 
     async def count(self, where: Where) -> int:

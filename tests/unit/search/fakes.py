@@ -15,7 +15,7 @@ from schemas.collection import CollectionMetadata
 from schemas.dead_letter import RejectReason
 from schemas.errors import DependencyUnavailable
 from schemas.events import EncoderIdentity
-from stores.vectors import Hit, Page, Point, StoredPoint, Vector, Where
+from stores.vectors import Hit, NewTags, Page, Point, StoredPoint, Vector, VectorPage, Where
 
 DIMENSION = 16
 
@@ -126,6 +126,12 @@ class FakeIndex:
         following = str(found[limit].id) if len(found) > limit else None
         return Page([StoredPoint(point.id, point.payload) for point in found[:limit]], following)
 
+    async def scroll_vectors(self, where: Where, *, limit: int, cursor: str | None = None) -> VectorPage:
+        raise NotImplementedError("a search computes with no stored vectors")
+
+    async def set_tags(self, news: Sequence[NewTags]) -> None:
+        raise NotImplementedError("a search writes nothing")
+
     async def count(self, where: Where) -> int:
         self._reach()
         return len(self._matching(where))
@@ -152,6 +158,7 @@ def _matches(point: Point, where: Where) -> bool:
         and (where.status is None or payload.status is where.status)
         and (where.source is None or payload.source == where.source)
         and (where.bucket is None or payload.bucket == where.bucket)
+        and (where.tags_not_of is None or payload.tags_version != where.tags_not_of)
         and (where.prefix is None or payload.key.startswith(where.prefix))
         and (where.taken_after is None or (taken is not None and taken >= where.taken_after))
         and (where.taken_before is None or (taken is not None and taken < where.taken_before))
