@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from schemas.events import EncoderIdentity
+from schemas.events import EncoderIdentity, ImageFacts
 
 Prepared = NDArray[np.uint8]
 """One image ready for the forward pass, in the encoder's own fixed shape (for open_clip: height x width x 3)."""
@@ -99,4 +99,20 @@ class Encoder(Protocol):
 
     def encode_text(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors for texts, in the same space, in order."""
+        ...
+
+
+@runtime_checkable
+class NamedEncoder(Protocol):
+    """What an `Encoder` has besides, whose images get vectors from what they are called, not from their pixels.
+
+    The engine decodes the image all the same, so that broken bytes are refused, and then calls this in place of
+    `Encoder.prepare`. The same bytes under another key are another image.
+    """
+
+    def prepare_named(self, image: ImageFacts, key: str) -> Prepared:
+        """The model's input from what the bytes say and the object's key, empty where there is none.
+
+        CPU only, safe to call from several threads at once.
+        """
         ...

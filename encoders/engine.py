@@ -15,11 +15,11 @@ import numpy as np
 from PIL import Image
 
 from encoders.batches import BatchQueue, ImageBatch, ImageRequest, TextRequest
-from encoders.encoder import LONG, Encoder, OutOfMemory, Prepared, Vectors
+from encoders.encoder import LONG, Encoder, Modality, NamedEncoder, OutOfMemory, Prepared, Vectors
 from imaging.decode import BadImage, OpenedImage, open_image
 from imaging.room import PixelRoom
 from schemas.dead_letter import RejectReason
-from schemas.errors import SightlineError
+from schemas.errors import ConfigurationError, SightlineError
 from schemas.events import EncoderIdentity, ImageFacts
 
 __all__ = ["BadImage", "BatchReport", "EncodedImage", "EncoderEngine", "EngineClosed", "WarmUp"]
@@ -90,7 +90,7 @@ class EncoderEngine:
     ) -> None:
         self.encoder = encoder
         self.warm_up: WarmUp | None = None
-        """Known once the engine has been entered."""
+        """Known once the engine has been entered; None for an encoder of words alone."""
         self._batch_size = self._limit = batch_size
         self._fitting = 0
         self._max_pixels = max_pixels
@@ -104,6 +104,11 @@ class EncoderEngine:
     def identity(self) -> EncoderIdentity:
         """The encoder's; known once the engine has been entered."""
         return self.encoder.identity
+
+    @property
+    def reads_names(self) -> bool:
+        """Whether vectors come from the keys of images, so that the same bytes under another key get another."""
+        return isinstance(self.encoder, NamedEncoder)
 
     @property
     def batch_limit(self) -> int:
@@ -133,16 +138,21 @@ class EncoderEngine:
         await asyncio.to_thread(self._forward_thread.join)
         await asyncio.to_thread(self._pool.shutdown)
 
-    async def embed_image(self, data: bytes, *, urgent: bool = False) -> EncodedImage:
-        """Decode and embed the bytes of one image.
+    async def embed_image(self, data: bytes, *, key: str | None = None, urgent: bool = False) -> EncodedImage:
+        """Decode and embed the bytes of one image. `key` is what it is called, for encoders that read names.
 
         `urgent` is for those who wait for an answer, as in a search by image: such a request passes the others.
-        Raises `BadImage` for the bytes, `EngineClosed`, and whatever the model's forward pass raises.
+        Raises `BadImage` for the bytes, `ConfigurationError` where the encoder takes words only, `EngineClosed`, and
+        whatever the model's forward pass raises.
         """
+        if self.encoder.modality is Modality.WORDS:
+            raise ConfigurationError(
+                f"the model {self.identity.model} takes words only; choose one that takes images (`sightline models`)"
+            )
         if urgent:
-            return await self._embed_image(data, urgent=True)
+            return await self._embed_image(data, key or "", urgent=True)
         async with self._admission:
-            return await self._embed_image(data, urgent=False)
+            return await self._embed_image(data, key or "", urgent=False)
 
     async def embed_texts(self, texts: Sequence[str]) -> Vectors:
         """Vectors of shape (n, d). Does not wait behind images: it gets the next free slot of the model."""
@@ -152,10 +162,10 @@ class EncoderEngine:
             return np.zeros((0, self.identity.dimension), dtype=np.float32)
         return np.concatenate(await asyncio.gather(*answers))
 
-    async def _embed_image(self, data: bytes, *, urgent: bool) -> EncodedImage:
+    async def _embed_image(self, data: bytes, key: str, *, urgent: bool) -> EncodedImage:
         self._check_open()
         with self._queue.preparing():
-            facts, prepared = await self._loop.run_in_executor(self._pool, self._prepare, data)
+            facts, prepared = await self._loop.run_in_executor(self._pool, self._prepare, data, key)
             answer = self._ask(ImageRequest(prepared, self._loop.create_future(), urgent=urgent))
         return EncodedImage(facts, await answer)
 
@@ -171,12 +181,14 @@ class EncoderEngine:
 
     # In the threads that decode
 
-    def _prepare(self, data: bytes) -> tuple[ImageFacts, Prepared]:
+    def _prepare(self, data: bytes, key: str) -> tuple[ImageFacts, Prepared]:
         self._check_open()
         opened = open_image(data, max_pixels=self._max_pixels, at_least=self.encoder.target_size)
         with self._room.taken(max(opened.pixels, self._pixels_on_the_way(opened))):
             decoded = opened.decode()
             try:
+                if isinstance(self.encoder, NamedEncoder):
+                    return decoded.facts, self.encoder.prepare_named(decoded.facts, key)
                 return decoded.facts, self.encoder.prepare(decoded.image)
             except Exception as error:
                 # A MemoryError too: the bytes would come again after a restart, and stop the process every time.
@@ -196,6 +208,9 @@ class EncoderEngine:
 
     def _load(self) -> None:
         self.encoder.load()
+        if self.encoder.modality is Modality.WORDS:
+            self.encoder.encode_text(["warm up"])
+            return
         size = self.encoder.target_size or 256
         picture = Image.effect_noise((2 * size, 2 * size), 64).convert("RGB")
         began = time.perf_counter()

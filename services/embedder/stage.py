@@ -123,20 +123,21 @@ class EmbedderStage:
 
     async def _embed(self, about: dict[str, Any], look: Found) -> Outcome:
         sha256 = await asyncio.to_thread(lambda: hashlib.sha256(look.data).hexdigest())
-        encoded = self._cache.get(sha256)
-        if encoded is not None:
+        # Where names make the vector, the same bytes under another name are another image.
+        content = f"{sha256} {about['key']}" if self._engine.reads_names else sha256
+        try:
+            encoded, reused = await self._cache.encoded(
+                content, lambda: self._engine.embed_image(look.data, key=about["key"])
+            )
+        except BadImage as error:
+            if not look.settled:
+                # Perhaps half-written: no verdict. Whoever hinted at so young a file hints again.
+                self._metrics.looks.labels("unsettled").inc()
+                return Done()
+            detail = f"{about['bucket']}/{about['key']}: {error.detail}"
+            return self._rejected(about, look.facts, error.reason, detail)
+        if reused:
             self._metrics.reused.inc()
-        else:
-            try:
-                encoded = await self._engine.embed_image(look.data)
-            except BadImage as error:
-                if not look.settled:
-                    # Perhaps half-written: no verdict. Whoever hinted at so young a file hints again.
-                    self._metrics.looks.labels("unsettled").inc()
-                    return Done()
-                detail = f"{about['bucket']}/{about['key']}: {error.detail}"
-                return self._rejected(about, look.facts, error.reason, detail)
-            self._cache.put(sha256, encoded)
         self._metrics.looks.labels("image").inc()
         return Emit((self._embedded(about, look.facts, sha256, encoded),))
 

@@ -82,18 +82,22 @@ class FakeEngine:
     forwards: int = 0
     busy: int = 0
     most_busy: int = 0
+    reads_names: bool = False
+    opened: asyncio.Event | None = None
+    """Where given, passes wait for it."""
 
-    async def embed_image(self, data: bytes) -> EncodedImage:
+    async def embed_image(self, data: bytes, *, key: str | None = None) -> EncodedImage:
         self.busy += 1
         self.most_busy = max(self.most_busy, self.busy)
-        await asyncio.sleep(0)
+        await (self.opened.wait() if self.opened else asyncio.sleep(0))
         self.busy -= 1
         if data.startswith(b"bad"):
             raise BadImage(RejectReason.DECODE_FAILED, "broken")
         if data.startswith(b"bug"):
             raise ZeroDivisionError
         self.forwards += 1
-        return EncodedImage(ImageFacts(width=1, height=1, format="png"), vector_of(data))
+        named = data + (key or "").encode() if self.reads_names else data
+        return EncodedImage(ImageFacts(width=1, height=1, format="png"), vector_of(named))
 
 
 def vector_of(data: bytes) -> Any:
@@ -102,10 +106,18 @@ def vector_of(data: bytes) -> Any:
     return vector / np.linalg.norm(vector)
 
 
-def stage_on(store: FakeStore, engine: FakeEngine | None = None, **options: Any) -> EmbedderStage:
-    return EmbedderStage(
-        store, cast("EncoderEngine", engine or FakeEngine()), metrics=EmbedderMetrics(CollectorRegistry()), **options
-    )
+def stage_on(
+    store: FakeStore, engine: FakeEngine | None = None, registry: CollectorRegistry | None = None, **options: Any
+) -> EmbedderStage:
+    metrics = EmbedderMetrics(registry or CollectorRegistry())
+    return EmbedderStage(store, cast("EncoderEngine", engine or FakeEngine()), metrics=metrics, **options)
+
+
+def vector_in(outcome: Outcome) -> bytes:
+    assert isinstance(outcome, Emit)
+    (event,) = outcome.events
+    assert isinstance(event, ImageEmbedded)
+    return event.vector
 
 
 numbers = itertools.count()
@@ -235,6 +247,46 @@ async def test_the_same_bytes_are_embedded_once() -> None:
     assert isinstance(outcome, Emit)
     assert isinstance(outcome.events[0], ImageEmbedded)
     assert outcome.events[0].key == "b.png"
+
+
+async def test_a_hundred_copies_that_come_at_once_are_embedded_once_and_the_passes_saved_are_counted() -> None:
+    opened, registry = asyncio.Event(), CollectorRegistry()
+    store, engine = FakeStore(), FakeEngine(opened=opened)
+    for n in range(100):
+        store.put(f"{n}.png", b"same")
+
+    def last_look() -> Look:
+        opened.set()
+        return Found(facts(b"same"), store.date, b"same")
+
+    store.looks["99.png"] = last_look
+    stage = stage_on(store, engine, registry, in_hand=200)
+    outcomes = await judge(stage, *(hint(f"{n}.png") for n in range(100)))
+    assert engine.forwards == 1
+    assert {vector_in(outcome) for outcome in outcomes} == {vector_of(b"same").tobytes()}
+    assert registry.get_sample_value("sightline_vectors_reused_total") == 99
+
+
+async def test_a_hundred_copies_of_a_broken_image_are_rejected_each_under_its_own_name() -> None:
+    store = FakeStore()
+    for n in range(100):
+        store.put(f"{n}.png", b"bad", settled=n != 7)
+    outcomes = await judge(stage_on(store), *(hint(f"{n}.png") for n in range(100)))
+    assert isinstance(outcomes.pop(7), Done)
+    rejected = [outcome for outcome in outcomes if isinstance(outcome, Reject)]
+    assert len(rejected) == 99
+    assert rejected[98].detail == "b/99.png: broken"
+
+
+async def test_where_names_make_the_vector_the_same_bytes_under_another_name_are_another_image() -> None:
+    store, engine = FakeStore(), FakeEngine(reads_names=True)
+    store.put("a.png", b"same")
+    store.put("b.png", b"same")
+    stage = stage_on(store, engine)
+    first, second, again = [await judge(stage, hint(key)) for key in ("a.png", "b.png", "a.png")]
+    assert vector_in(*first) == vector_in(*again) == vector_of(b"samea.png").tobytes()
+    assert vector_in(*second) == vector_of(b"sameb.png").tobytes()
+    assert engine.forwards == 2
 
 
 async def test_a_cache_of_no_entries_keeps_nothing() -> None:
