@@ -1,6 +1,6 @@
 """What every model must be able to do, in three steps so that they can overlap: prepare, forward, finish."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Protocol, runtime_checkable
@@ -46,6 +46,18 @@ class OutOfMemory(Exception):
     """The batch did not fit on the device; the engine halves it and goes on."""
 
 
+class SomeFailed(Exception):
+    """Some images of a batch got no vector, each for a reason of its own; the engine gives the others theirs.
+
+    `vectors` has a row for every image, of no meaning for those that failed; `failures` are by position.
+    """
+
+    def __init__(self, vectors: Vectors, failures: Mapping[int, Exception]) -> None:
+        super().__init__(f"{len(failures)} of {len(vectors)} images failed: {next(iter(failures.values()))}")
+        self.vectors = vectors
+        self.failures = failures
+
+
 class Encoder(Protocol):
     """A model that gives images, and perhaps words, vectors in one space.
 
@@ -78,7 +90,7 @@ class Encoder(Protocol):
 
     @property
     def device(self) -> str:
-        """Where it runs: "cpu", "cuda:0", "mps"."""
+        """Where it runs: "cpu", "cuda:0", "mps"; "remote" where a forward pass is a request that may cost money."""
         ...
 
     def load(self) -> None:
@@ -94,7 +106,7 @@ class Encoder(Protocol):
         ...
 
     def forward(self, batch: Sequence[Prepared]) -> Vectors:
-        """Unit vectors for prepared images, in order. Raises `OutOfMemory`."""
+        """Unit vectors for prepared images, in order. Raises `OutOfMemory`, or `SomeFailed` for images alone."""
         ...
 
     def encode_text(self, texts: Sequence[str]) -> Vectors:

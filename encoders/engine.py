@@ -5,7 +5,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from encoders.batches import BatchQueue, ImageBatch, ImageRequest, TextRequest
-from encoders.encoder import LONG, Encoder, Modality, NamedEncoder, OutOfMemory, Prepared, Vectors
+from encoders.encoder import LONG, Encoder, Modality, NamedEncoder, OutOfMemory, Prepared, SomeFailed, Vectors
 from imaging.decode import BadImage, OpenedImage, open_image
 from imaging.room import PixelRoom
 from schemas.dead_letter import RejectReason
@@ -211,6 +211,9 @@ class EncoderEngine:
         if self.encoder.modality is Modality.WORDS:
             self.encoder.encode_text(["warm up"])
             return
+        if self.encoder.device == "remote":
+            # It has answered once, and more would be paid for.
+            return
         size = self.encoder.target_size or 256
         picture = Image.effect_noise((2 * size, 2 * size), 64).convert("RGB")
         began = time.perf_counter()
@@ -241,14 +244,18 @@ class EncoderEngine:
 
     def _forward(self, batch: ImageBatch) -> None:
         began = time.perf_counter()
+        failures: Mapping[int, Exception] = {}
         try:
             vectors = self._in_parts([request.prepared for request in batch.requests], self.encoder.forward)
             rows = _finish(vectors, len(batch.requests))
+        except SomeFailed as some:
+            rows, failures = _finish(some.vectors, len(batch.requests)), some.failures
         except BaseException as error:
             self._fail([request.answer for request in batch.requests], error)
             return
         report = BatchReport(len(batch.requests), time.perf_counter() - began, batch.waited)
-        self._deliver([(request.answer, row) for request, row in zip(batch.requests, rows, strict=True)], report)
+        answers = [request.answer for request in batch.requests]
+        self._deliver([(answer, failures.get(at, rows[at])) for at, answer in enumerate(answers)], report)
 
     def _encode_text(self, request: TextRequest) -> None:
         try:
@@ -269,13 +276,17 @@ class EncoderEngine:
         raise error
 
     def _in_parts(self, items: Sequence[Payload], encode: Callable[[Sequence[Payload]], Vectors]) -> Vectors:
-        """All items through the model, in as many parts as fit on the device."""
+        """All items through the model, in as many parts as fit on the device. Raises `SomeFailed` with all rows."""
         parts: list[Vectors] = []
+        failures: dict[int, Exception] = {}
         done = 0
         while done < len(items):
             part = items[done : done + self._limit]
             try:
                 parts.append(encode(part))
+            except SomeFailed as some:
+                parts.append(some.vectors)
+                failures |= {done + at: failure for at, failure in some.failures.items()}
             except OutOfMemory as error:
                 if len(part) == 1:
                     raise OutOfMemory(f"not even one fits on {self.encoder.device}: {error}") from error
@@ -283,7 +294,10 @@ class EncoderEngine:
                 continue
             done += len(part)
             self._grow(len(part))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        vectors = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if failures:
+            raise SomeFailed(vectors, failures)
+        return vectors
 
     def _grow(self, fitted: int) -> None:
         if self._limit == self._batch_size or fitted < self._limit:

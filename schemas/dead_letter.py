@@ -40,6 +40,7 @@ class RejectReason(StrEnum):
     UNSUPPORTED_FORMAT = "unsupported_format"
     TOO_MANY_PIXELS = "too_many_pixels"
     DECODE_FAILED = "decode_failed"
+    REFUSED_BY_ENCODER = "refused_by_encoder"
     # The vector.
     INVALID_VECTOR = "invalid_vector"
     FOREIGN_ENCODER = "foreign_encoder"
