@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from schemas.collection import PAYLOAD_INDEXES, CollectionMetadata, PointPayload
+from schemas.collection import PAYLOAD_INDEXES, Canary, CollectionMetadata, PointPayload
 from schemas.errors import ConfigurationError, DependencyUnavailable
 from schemas.events import EncoderIdentity
 from stores.cursor import cursor_at, next_id_of
@@ -106,6 +106,19 @@ class EdgeIndex:
                 raise ForeignCollection(foreign(f"the index in {self._folder}", stored.encoder, metadata.encoder))
             kept = stored or metadata
             await self._ask("ensure", metadata=kept.model_dump_json(), dimension=kept.encoder.dimension)
+            self._metadata = kept
+            return kept
+
+    async def keep_canary(self, canary: Canary) -> CollectionMetadata:
+        """Write the canary beside the shard; answer what is stored."""
+        async with self._ensuring:
+            stored = await self.metadata()
+            if stored is None:
+                raise RuntimeError(
+                    f"the collection in {self._folder} does not exist yet; call ensure before keep_canary"
+                )
+            kept = stored.model_copy(update={"canary": canary})
+            await self._ask("keep_metadata", metadata=kept.model_dump_json(exclude_none=True))
             self._metadata = kept
             return kept
 

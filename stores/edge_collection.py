@@ -97,6 +97,10 @@ class EdgeCollection:
             self._create(dimension)
         self._make_indexes(self._opened())
 
+    def keep_metadata(self, metadata: str) -> None:
+        """Write metadata of the same encoder over what is there."""
+        self._write_metadata(metadata)
+
     def write(self, points: list[tuple[bytes, dict[str, Any], bytes | None]]) -> None:
         """Upsert each point unless a higher version of it is stored. The log survives kill -9 once this returns."""
         shard = self._opened()

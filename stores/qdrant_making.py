@@ -16,7 +16,7 @@ async def create_collection(client: AsyncQdrantClient, collection: str, metadata
         await client.create_collection(
             collection,
             vectors_config=models.VectorParams(size=metadata.encoder.dimension, distance=models.Distance.COSINE),
-            metadata=metadata.model_dump(mode="json"),
+            metadata=metadata.model_dump(mode="json", exclude_none=True),
         )
     except Exception:
         # Another process was quicker, whatever words the server found for it.

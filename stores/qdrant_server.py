@@ -8,7 +8,7 @@ from uuid import UUID
 
 from qdrant_client import AsyncQdrantClient, models
 
-from schemas.collection import CollectionMetadata, PointPayload
+from schemas.collection import Canary, CollectionMetadata, PointPayload
 from schemas.errors import ConfigurationError, DependencyUnavailable
 from stores.cursor import cursor_at, next_id_of
 from stores.points import checked_vector, chunks, foreign, least_score, newest_of_each, positive
@@ -128,6 +128,18 @@ class QdrantIndex:
                 )
             await make_payload_indexes(self._client, self._collection)
             await point_the_alias(self._client, self._collection, self._place)
+        return stored
+
+    async def keep_canary(self, canary: Canary) -> CollectionMetadata:
+        """Write the canary into the collection's metadata, of which the server leaves the rest as it is."""
+        with translated(self._place):
+            await self._client.update_collection(
+                self._collection, metadata={"canary": canary.model_dump(mode="json", exclude_none=True)}
+            )
+        self._metadata = None
+        stored = await self.metadata()
+        if stored is None:
+            raise RuntimeError(f"the collection {self._collection} does not exist yet; call ensure before keep_canary")
         return stored
 
     async def write(self, points: Sequence[Point]) -> None:

@@ -14,7 +14,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.collection import CollectionMetadata, PointPayload, Status
+from schemas.collection import Canary, CollectionMetadata, PointPayload, Status
 from schemas.errors import ConfigurationError
 from schemas.events import Tag
 
@@ -131,6 +131,13 @@ class VectorIndex(Protocol):
 
         Idempotent and safe when two processes do it at once. Raises `ForeignCollection` when the stored
         encoder's identity differs.
+        """
+        ...
+
+    async def keep_canary(self, canary: Canary) -> CollectionMetadata:
+        """Write the canary over that of the collection, which must exist; answer what is stored afterwards.
+
+        Of several writers at once the last one's stays, and what is answered may already be another's.
         """
         ...
 

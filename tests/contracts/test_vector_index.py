@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from qdrant_client import AsyncQdrantClient
 
-from schemas.collection import PointPayload, Status
+from schemas.collection import Canary, PointPayload, Status
 from schemas.events import MAX_VERSION
 from stores.edge import EdgeIndex
 from stores.qdrant_server import QdrantIndex
@@ -37,6 +37,9 @@ from tests.unit.stores.index_points import (
 )
 
 ANY = Where(status=None)
+CANARY = Canary(
+    vectors={"photo": AXIS.tobytes()}, made_with={"torch": "1"}, matched_with={"torch": "2"}, matched_at=NOW
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
 
@@ -154,6 +157,30 @@ class TestCollection:
         for encoder in (ENCODER, other):
             assert f"{encoder.model} ({encoder.fingerprint}, {encoder.dimension} numbers)" in str(refused.value)
         assert await index.metadata() == METADATA
+
+
+class TestCanary:
+    async def test_one_that_is_offered_with_the_collection_is_kept(self, bare: VectorIndex) -> None:
+        offered = METADATA.model_copy(update={"canary": CANARY})
+        assert await bare.ensure(offered) == offered
+        assert await bare.metadata() == offered
+
+    async def test_a_collection_that_was_made_without_one_takes_one_and_later_another(self, index: VectorIndex) -> None:
+        await index.write([point("a.jpg")])
+        assert await index.keep_canary(CANARY) == METADATA.model_copy(update={"canary": CANARY})
+        other = CANARY.model_copy(
+            update={"vectors": {"drawing": b"\0" * 4 * DIMENSION}, "matched_with": {"torch": "3"}}
+        )
+        kept = await index.keep_canary(other)
+        assert kept == METADATA.model_copy(update={"canary": other}), "nothing of the first one is left"
+        assert await index.metadata() == kept
+        assert await index.ensure(METADATA) == kept
+        assert await index.count(ANY) == 1
+
+    async def test_it_needs_a_collection(self, bare: VectorIndex) -> None:
+        with pytest.raises(Exception, match=r"not exist|not found|doesn't exist"):
+            await bare.keep_canary(CANARY)
+        assert await bare.metadata() is None
 
 
 class TestWriting:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaging.formats import BadImage
-from schemas.collection import CollectionMetadata
+from schemas.collection import Canary, CollectionMetadata
 from schemas.dead_letter import RejectReason
 from schemas.errors import DependencyUnavailable
 from schemas.events import EncoderIdentity
@@ -90,6 +90,11 @@ class FakeIndex:
 
     async def ensure(self, metadata: CollectionMetadata) -> CollectionMetadata:
         self.made = self.made or metadata
+        return self.made
+
+    async def keep_canary(self, canary: Canary) -> CollectionMetadata:
+        assert self.made is not None
+        self.made = self.made.model_copy(update={"canary": canary})
         return self.made
 
     async def write(self, points: Sequence[Point]) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import qdrant_edge as edge
 
-from schemas.collection import CollectionMetadata, Status
+from schemas.collection import Canary, CollectionMetadata, Status
 from schemas.errors import ConfigurationError
 from stores.edge import EdgeIndex
 from stores.vectors import ForeignCollection, Where
-from tests.unit.stores.index_points import ENCODER, METADATA, direction, key_id, point
+from tests.unit.stores.index_points import ENCODER, METADATA, NOW, direction, key_id, point
 
 ANY = Where(status=None)
 
@@ -56,6 +56,15 @@ async def test_points_tell_what_the_metadata_said(collection: Path, damage: Call
             await index.ensure(other)
     kept = CollectionMetadata.model_validate_json((collection / "collection.json").read_text())
     assert kept.encoder == ENCODER
+
+
+async def test_a_canary_is_there_after_the_next_start(collection: Path) -> None:
+    canary = Canary(vectors={"photo": direction(1).tobytes()}, made_with={}, matched_with={}, matched_at=NOW)
+    async with EdgeIndex(collection.parent, collection.name) as index:
+        await index.keep_canary(canary)
+    async with EdgeIndex(collection.parent, collection.name) as index:
+        assert await index.metadata() == METADATA.model_copy(update={"canary": canary})
+        assert [one.payload.version for one in await index.get([key_id("a.jpg")])] == [3]
 
 
 async def test_metadata_without_a_shard_makes_an_empty_one(collection: Path) -> None:

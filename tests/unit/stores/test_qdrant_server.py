@@ -9,15 +9,15 @@ import pytest
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client import grpc as protocol
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
-from qdrant_client.conversions.conversion import payload_to_grpc
+from qdrant_client.conversions.conversion import grpc_to_payload, payload_to_grpc
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from schemas.collection import ALIAS, PAYLOAD_INDEXES, Status, collection_name
+from schemas.collection import ALIAS, PAYLOAD_INDEXES, Canary, Status, collection_name
 from schemas.errors import ConfigurationError, DependencyUnavailable
 from stores.qdrant_errors import AWAY, translated
 from stores.qdrant_server import QdrantIndex
 from stores.vectors import ForeignCollection, Where
-from tests.unit.stores.index_points import AXIS, DIMENSION, ENCODER, METADATA, point
+from tests.unit.stores.index_points import AXIS, DIMENSION, ENCODER, METADATA, NOW, point
 
 COLLECTION = collection_name("hashing")
 
@@ -75,7 +75,9 @@ class ScriptedServer:
             return protocol.PointsOperationResponse(result=done)
         if method == "ListAliases":
             return protocol.ListAliasesResponse()
-        if method in ("Create", "UpdateAliases"):
+        if method == "Update":
+            self.metadata |= {name: grpc_to_payload({name: value})[name] for name, value in request.metadata.items()}
+        if method in ("Create", "Update", "UpdateAliases"):
             return protocol.CollectionOperationResponse(result=True)
         return {
             "Scroll": protocol.ScrollResponse,
@@ -98,6 +100,7 @@ class Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
             ("Collections", "CollectionExists"): protocol.CollectionExistsRequest,
             ("Collections", "Get"): protocol.GetCollectionInfoRequest,
             ("Collections", "Create"): protocol.CreateCollection,
+            ("Collections", "Update"): protocol.UpdateCollection,
             ("Collections", "ListAliases"): protocol.ListAliasesRequest,
             ("Collections", "UpdateAliases"): protocol.ChangeAliases,
             ("Points", "UpdateBatch"): protocol.UpdateBatchPoints,
@@ -283,6 +286,14 @@ class TestCollection:
         assert prefix.field_index_params.keyword_index_params.HasField("prefix")
         [aliases] = server.asked("UpdateAliases")
         assert aliases.actions[0].create_alias.alias_name == ALIAS
+
+    async def test_a_canary_is_sent_alone_and_what_is_stored_then_is_read_back(self, server: ScriptedServer) -> None:
+        canary = Canary(vectors={"photo": AXIS.tobytes()}, made_with={}, matched_with={"torch": "2"}, matched_at=NOW)
+        async with index_on(server) as index:
+            await index.ensure(METADATA)
+            assert await index.keep_canary(canary) == METADATA.model_copy(update={"canary": canary})
+        [update] = server.asked("Update")
+        assert list(update.metadata) == ["canary"], "who updates everything may undo what another changed"
 
     @pytest.mark.parametrize("code", [grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.INVALID_ARGUMENT])
     async def test_losing_the_race_to_make_it_is_no_loss(self, server: ScriptedServer, code: grpc.StatusCode) -> None:
