@@ -1,0 +1,66 @@
+"""Asking again while a service is away: in hand for a moment, then by telling whoever can pause for longer."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from encoders.remote.clock import Clock
+from encoders.remote.failures import Refused, Unanswered
+from encoders.remote.gate import Gate, pause
+from schemas.errors import DependencyUnavailable
+
+Answer = TypeVar("Answer")
+
+
+class Patience:
+    """Everybody who asks one service. Safe to use from several threads."""
+
+    def __init__(self, service: str, clock: Clock) -> None:
+        self._service = service
+        self._clock = clock
+        self._gate = Gate(clock)
+
+    def ask(
+        self,
+        question: Callable[[], Answer],
+        *,
+        until: float,
+        failed: Callable[[Unanswered], None] = lambda _: None,
+        waiting: Callable[[str, float], None] = lambda *_: None,
+    ) -> Answer:
+        """The answer, asked for again until the monotonic time `until`. Raises `DependencyUnavailable` after that.
+
+        Nothing is sent while the service has asked to be left alone. `failed` hears of each failure, and may raise;
+        `waiting` hears of each pause, with the reason and its seconds.
+        """
+        attempt = 0
+        while True:
+            closed = self._gate.closed_for()
+            if closed > 0:
+                self._rest(self._gate.reason, closed, until, waiting)
+                continue
+            try:
+                answer = question()
+            except Refused:
+                self._gate.answered()
+                raise
+            except Unanswered as error:
+                failed(error)
+                if error.shared:
+                    self._gate.close(error.detail, error.wait)
+                else:
+                    self._rest(error.detail, pause(attempt) if error.wait is None else error.wait, until, waiting)
+                attempt += 1
+            else:
+                self._gate.answered()
+                return answer
+
+    def _rest(self, reason: str, seconds: float, until: float, waiting: Callable[[str, float], None]) -> None:
+        if self._clock.monotonic() + seconds > until:
+            raise DependencyUnavailable(
+                self._service,
+                f"{reason}; the next attempt may be made in {seconds:.0f} s",
+                "It is asked again by itself; if this lasts, look at the service's status page and at the limits of "
+                "your plan, or lower SIGHTLINE_REMOTE__CONCURRENCY",
+            )
+        waiting(reason, seconds)
+        self._clock.sleep(seconds)
