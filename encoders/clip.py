@@ -3,18 +3,22 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as functional
+from open_clip.factory import load_state_dict
 from open_clip.transform import PreprocessCfg
 from PIL import Image
 from torch import Tensor, nn
 
+from encoders.checkpoints import misfit, shapes
 from encoders.encoder import Modality, OutOfMemory, Prepared, Scoring, Vectors
 from encoders.preprocessing import Preprocessing
+from encoders.tokenizer import Tokenizer, load_tokenizer
 from encoders.vision_transformer import FastVisionTransformer, can_be_fast
 from encoders.weights import Source, find_weights
 from schemas.errors import ConfigurationError
@@ -41,7 +45,7 @@ class OpenClipEncoder:
         self._device = _choose_device(device)
         self._dtype = _choose_dtype(self._device)
         self._identity: EncoderIdentity | None = None
-        self._tokenizer: Callable[[list[str]], Tensor] | None = None
+        self._tokenizer: Tokenizer | None = None
         self._tokenizer_obstacle = ""
 
     @property
@@ -70,7 +74,11 @@ class OpenClipEncoder:
         self.scoring = _scoring(model)
         self._model = model.to(device=self._device, dtype=self._dtype)
         self._features = self._choose_features()
-        self._load_tokenizer(source)
+        # Images can be embedded without it, so its lack stops only those who ask with words.
+        try:
+            self._tokenizer = load_tokenizer(self.name, source)
+        except ConfigurationError as error:
+            self._tokenizer_obstacle = str(error)
         blank = np.zeros((self._preprocessing.height, self._preprocessing.width, 3), dtype=np.uint8)
         dimension = int(self._embed([blank]).shape[1])
         dtype = str(self._dtype).removeprefix("torch.")
@@ -139,17 +147,6 @@ class OpenClipEncoder:
         self._model.visual = nn.Identity()
         return fast
 
-    def _load_tokenizer(self, source: Source) -> None:
-        # Images can be embedded without it, so its lack stops only those who ask with words.
-        try:
-            self._tokenizer = open_clip.get_tokenizer(source.architecture)
-        except Exception as error:
-            cause = str(error).strip().partition("\n")[0]
-            self._tokenizer_obstacle = (
-                f"{self.name} can embed images but no words: its tokenizer is not on this machine ({cause}). Install "
-                "the package transformers and run once with a network, or search by image"
-            )
-
 
 def _choose_device(wish: str) -> torch.device:
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
@@ -190,12 +187,37 @@ def _create(source: Source) -> Any:
                 **source.options,
             )
     except Exception as error:
+        place = source.checkpoint or source.pretrained or source.architecture
+        reason = _misfit(source) if source.checkpoint is not None else ""
+        if reason:
+            raise ConfigurationError(
+                f"the weights in {place} are not made for {source.label}: {reason}. Name the architecture that they "
+                "were made for, or take other weights: `sightline models` lists both"
+            ) from error
         cause = " ".join(str(error).split())[:300]
         raise ConfigurationError(
-            f"the model {source.label} cannot be loaded from {source.pretrained or source.architecture}: {cause}. "
-            "Check that the weights are complete and made for this architecture"
+            f"the model {source.label} cannot be loaded from {place}: {cause}. Check that the weights are complete and "
+            "made for this architecture"
         ) from error
     return model.eval().requires_grad_(False)
+
+
+def _misfit(source: Source) -> str:
+    """How the file's tensors differ from the architecture's; empty where that cannot be told."""
+    try:
+        path = str(source.checkpoint)
+        if path.endswith(".safetensors"):
+            there = shapes(Path(path))
+        else:
+            there = {name: tuple(one.shape) for name, one in load_state_dict(path, device="meta").items()}
+        with torch.device("meta"):
+            made = open_clip.create_model(
+                source.architecture, load_weights=False, pretrained_text=False, device="meta", **source.options
+            )
+    except Exception:
+        # The first error says more than that its explanation failed.
+        return ""
+    return misfit(there, {name: tuple(one.shape) for name, one in made.state_dict().items()})
 
 
 def _digest(model: nn.Module, config: dict[str, Any] | None, source: Source) -> str:

@@ -2,6 +2,7 @@
 
 A name is one of
 
+- `sightline-small`: the model that comes with Sightline;
 - `ARCHITECTURE/TAG`: weights that open_clip knows by a tag, as `ViT-B-32/laion2b_s34b_b79k`;
 - `ARCHITECTURE/random`: seeded random weights, for tests and benchmarks;
 - `ARCHITECTURE/PATH`: a checkpoint file or a folder with one; PATH begins with `/`, `./`, `../` or `~`, as in
@@ -10,54 +11,59 @@ A name is one of
 - `hf-hub:ORGANISATION/REPOSITORY`.
 """
 
-import socket
-import urllib.request
-from collections.abc import Iterable
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import huggingface_hub
 import open_clip
-from huggingface_hub import constants as hub
 
+from encoders import hub_cache
+from encoders.catalogue import OPEN_CLIP_FILES, SMALL, SMALL_FOLDER, choices_of, name_here
+from encoders.checkpoints import PREFERRED, SUFFIXES, check_whole, find_checkpoint
 from encoders.spelling import did_you_mean
 from schemas.collection import model_label
 from schemas.errors import ConfigurationError
 
-_CHECKPOINTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors")
-_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
+CONFIG = "open_clip_config.json"
+"""What open_clip calls the description of a model: architecture and preprocessing."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """The arguments of open_clip's `create_model`, and the name that the model goes by in the index (`label`)."""
+    """The arguments of open_clip's `create_model`, and the name that the model goes by in the index (`label`).
+
+    `checkpoint` is the file that holds the weights, where it is known before the model is made.
+    """
 
     label: str
     architecture: str
     pretrained: str | None = None
     random: bool = False
     options: dict[str, Any] = field(default_factory=dict)
+    checkpoint: Path | None = None
 
 
 def check_name(name: str) -> None:
     """Raise `ConfigurationError` for a name that can be no model's, whatever is on this machine."""
-    if name.startswith("hf-hub:") or _is_path(name):
+    if name == SMALL or name.startswith("hf-hub:") or is_path(name):
         return
+    here = name_here(name)
+    if here is not None:
+        raise ConfigurationError(f"{name} is called {here} here")
     architecture, _, weights = name.partition("/")
     known = open_clip.list_models()
     if architecture not in known:
+        papers = name.replace("/", "-", 1)
+        if papers in known:
+            raise ConfigurationError(f"{name} is called {papers} here, and names no weights; {_which(papers)}")
         raise ConfigurationError(
             f"open_clip knows no architecture called {architecture!r}{did_you_mean(architecture, known)}"
         )
-    tags = open_clip.list_pretrained_tags_by_model(architecture)
     if not weights:
-        raise ConfigurationError(
-            f"{name} names no weights; write {architecture}/TAG, where TAG is {_some(tags)}, or "
-            f"{architecture}//path/to/checkpoint, or {architecture}/random for a test"
-        )
-    if weights != "random" and not _is_path(weights) and not open_clip.get_pretrained_cfg(architecture, weights):
+        raise ConfigurationError(f"{name} names no weights; {_which(architecture)}")
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    if weights != "random" and not is_path(weights) and not open_clip.get_pretrained_cfg(architecture, weights):
         raise ConfigurationError(
             f"open_clip knows no weights called {weights!r} for {architecture}{did_you_mean(weights, tags)} Known "
             f"are {_some(tags)}; a file is named as {architecture}//path/to/checkpoint"
@@ -70,105 +76,151 @@ def find_weights(name: str) -> Source:
     Downloads nothing, but lets open_clip download a known tag where the hub can be reached.
     """
     check_name(name)
+    if name == SMALL:
+        return _folder(SMALL_FOLDER, label=SMALL)
     if name.startswith("hf-hub:"):
         repository = name.removeprefix("hf-hub:")
-        _require_on_hub(name, repository, files=_CHECKPOINTS[:2])
-        return Source(label=model_label(name), architecture=name)
-    if _is_path(name):
-        return _folder(Path(name).expanduser())
+        found = _on_hub(name, repository, OPEN_CLIP_FILES)
+        if found is not None and (found.parent / CONFIG).is_file():
+            return _folder(found.parent, label=model_label(name))
+        return Source(model_label(name), name, checkpoint=found)
+    if is_path(name):
+        return _folder(Path(name).expanduser(), label=model_label(name))
     architecture, _, weights = name.partition("/")
-    options: dict[str, Any] = {"force_preprocess_cfg": _preprocessing(architecture)}
     if weights == "random":
+        options = {"force_preprocess_cfg": shared_preprocessing(architecture)}
         return Source(name, architecture, random=True, options=options)
-    if _is_path(weights):
-        checkpoint = _checkpoint(Path(weights).expanduser(), architecture)
-        return Source(model_label(name), architecture, str(checkpoint), options=options)
+    if is_path(weights):
+        # Such a file is handed to open_clip by name, so that it may end in .pt as well.
+        path = _checkpoint(Path(weights).expanduser(), architecture, (*SUFFIXES, ".pt"))
+        options = {"force_preprocess_cfg": _preprocessing_beside(path) or shared_preprocessing(architecture)}
+        return Source(model_label(name), architecture, str(path), options=options, checkpoint=path)
     return _tag(name, architecture, weights)
 
 
-def _some(tags: list[str]) -> str:
-    more = f" and {len(tags) - 6} more" if len(tags) > 6 else ""
-    return ", ".join(tags[:6]) + more or "not known"
-
-
-def _is_path(text: str) -> bool:
+def is_path(text: str) -> bool:
+    """Whether a name, or what follows its architecture, names a place on this machine."""
     return text.startswith(("/", "./", "../", "~"))
 
 
-def _folder(folder: Path) -> Source:
-    config = folder / "open_clip_config.json"
-    if not config.is_file():
-        raise ConfigurationError(
-            f"the model folder {folder} has no open_clip_config.json; name the architecture as well, for example "
-            f"'ViT-B-32/{folder}', or put the model's configuration there"
-        )
-    _checkpoint(folder, folder.name)
-    return Source(label=model_label(str(folder)), architecture=f"local-dir:{folder}")
+def shared_preprocessing(architecture: str) -> dict[str, Any]:
+    """The preprocessing that all known weights of an architecture share; open_clip's default where they differ.
+
+    SigLIP looks at squashed images around 0.5; open_clip would know that from a tag only, not for a local file.
+    """
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    configs = [_preprocessing_of(architecture, tag) for tag in tags]
+    return configs[0] if configs and all(config == configs[0] for config in configs) else {}
 
 
-def _checkpoint(path: Path, architecture: str) -> Path:
-    if path.is_file():
-        return path
-    if path.is_dir():
-        preferred = [path / name for name in _CHECKPOINTS]
-        others = sorted(one for one in path.iterdir() if one.suffix in _SUFFIXES)
-        found = next((one for one in [*preferred, *others] if one.is_file()), None)
-        if found is not None:
-            return found
-        raise ConfigurationError(
-            f"the folder {path} has no checkpoint for {architecture}: looked for {', '.join(_CHECKPOINTS)} and any "
-            f"file ending in {', '.join(_SUFFIXES)}; copy the weights there or name their file"
-        )
-    raise ConfigurationError(
-        f"the checkpoint {path} for {architecture} does not exist; check the path, relative ones begin at {Path.cwd()}"
+def _which(architecture: str) -> str:
+    usual = choices_of(architecture)
+    tags = [f"{architecture}/{tag}" for tag in open_clip.list_pretrained_tags_by_model(architecture)]
+    listed = _some(usual + [tag for tag in tags if tag not in usual], at_least=len(usual))
+    return (
+        f"write {architecture}/TAG, which is one of {listed}, or {architecture}//path/to/checkpoint, or "
+        f"{architecture}/random for a test"
     )
+
+
+def _some(names: list[str], at_least: int = 0) -> str:
+    shown = max(6, at_least)
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more or "not known"
+
+
+def _folder(folder: Path, *, label: str) -> Source:
+    config = folder / CONFIG
+    if not config.is_file():
+        if folder == SMALL_FOLDER:
+            raise ConfigurationError(
+                f"the model {SMALL}, which comes with Sightline, is missing: looked for {CONFIG} in {folder}; install "
+                "Sightline again"
+            )
+        if not folder.is_dir():
+            raise ConfigurationError(
+                f"the model folder {folder} does not exist; check the path, relative ones begin at {Path.cwd()}"
+            )
+        raise ConfigurationError(
+            f"the model folder {folder} has no {CONFIG}; name the architecture as well, for example "
+            f"'ViT-B-32/{folder}', or put the model's configuration there: `hf download REPOSITORY --include "
+            f"'open_clip*' --include '*token*' --local-dir {folder}` brings it with everything else"
+        )
+    described = _read_config(config)
+    if "model_cfg" not in described:
+        raise ConfigurationError(
+            f"{config} describes no model of open_clip: it has no model_cfg. If it was made for another library, take "
+            "the open_clip form of the weights, as `sightline models` lists them"
+        )
+    path = _checkpoint(folder, folder.name)
+    return Source(label, f"local-dir:{folder}", checkpoint=path)
+
+
+def _checkpoint(path: Path, architecture: str, suffixes: tuple[str, ...] = SUFFIXES) -> Path:
+    if path.is_dir():
+        found = find_checkpoint(path, suffixes)
+        if found is None:
+            there = sorted(one.name for one in path.iterdir())
+            raise ConfigurationError(
+                f"the folder {path} has no checkpoint for {architecture}: looked for {', '.join(PREFERRED)} and any "
+                f"file ending in {', '.join(suffixes)}, and found {_some(there) if there else 'nothing'}; copy the "
+                "weights there or name their file"
+            )
+        path = found
+    if not path.is_file():
+        raise ConfigurationError(
+            f"the checkpoint {path} for {architecture} does not exist; check the path, relative ones begin at "
+            f"{Path.cwd()}"
+        )
+    check_whole(path)
+    return path
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigurationError(f"{path} is no JSON ({error}); copy or download it again") from error
+    return config if isinstance(config, dict) else {}
+
+
+def _preprocessing_beside(checkpoint: Path) -> dict[str, Any]:
+    """What the description next to a checkpoint says of preprocessing, where there is one."""
+    config = checkpoint.with_name(CONFIG)
+    found = _read_config(config).get("preprocess_cfg") if config.is_file() else None
+    return dict(found) if isinstance(found, dict) else {}
+
+
+def _preprocessing_of(architecture: str, tag: str) -> dict[str, Any]:
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    return {key: value for key, value in open_clip.get_pretrained_cfg(architecture, tag).items() if key in keys}
 
 
 def _tag(name: str, architecture: str, tag: str) -> Source:
     config = open_clip.get_pretrained_cfg(architecture, tag)
     repository, _, file = str(config.get("hf_hub", "")).rpartition("/")
-    if repository:
-        _require_on_hub(name, repository, files=(file,) if file else _CHECKPOINTS[:2])
     # Weights trained with QuickGELU are another function under GELU; open_clip only warns.
-    quick = {"force_quick_gelu": True} if config.get("quick_gelu") else {}
-    return Source(name, architecture, tag, options=quick)
+    options: dict[str, Any] = {"force_quick_gelu": True} if config.get("quick_gelu") else {}
+    found = _on_hub(name, repository, (file,) if file else OPEN_CLIP_FILES) if repository else None
+    if found is None:
+        return Source(name, architecture, tag, options=options)
+    # By its path, since by the tag open_clip would ask the hub whether there is a newer one.
+    options["force_preprocess_cfg"] = _preprocessing_of(architecture, tag)
+    return Source(name, architecture, str(found), options=options, checkpoint=found)
 
 
-def _require_on_hub(name: str, repository: str, files: Iterable[str]) -> None:
-    files = list(files)
-    if any(isinstance(huggingface_hub.try_to_load_from_cache(repository, file), str) for file in files):
-        return
-    obstacle = _hub_obstacle()
-    if obstacle is not None:
-        raise ConfigurationError(
-            f"the weights of {name} are not on this machine: looked for {' or '.join(files)} of {repository} in "
-            f"{hub.HF_HUB_CACHE}, and {obstacle}. On a machine with a network run `hf download {repository}` and copy "
-            f"that folder here, or name a checkpoint by its path, as in 'ViT-B-32//models/clip.safetensors'"
-        )
-
-
-def _hub_obstacle() -> str | None:
-    """Why the hub cannot be asked, found in seconds; its own client tries for most of a minute."""
-    if hub.HF_HUB_OFFLINE:
-        return "downloads are switched off by HF_HUB_OFFLINE"
-    address = urlsplit(hub.ENDPOINT)
-    if address.scheme in urllib.request.getproxies():
+def _on_hub(name: str, repository: str, files: tuple[str, ...]) -> Path | None:
+    """The file in the cache, or None where the hub can be asked for it."""
+    found = hub_cache.find_cached(repository, files)
+    if found is not None:
+        check_whole(found)
+        return found
+    obstacle = hub_cache.obstacle()
+    if obstacle is None:
         return None
-    try:
-        socket.create_connection((address.hostname or "", address.port or 443), timeout=5).close()
-    except OSError as error:
-        return f"{address.hostname} cannot be reached ({error})"
-    return None
-
-
-def _preprocessing(architecture: str) -> dict[str, Any]:
-    """The preprocessing that all known weights of an architecture share; open_clip's default where they differ.
-
-    SigLIP looks at squashed images around 0.5; open_clip would know that from a tag only, not for a local file.
-    """
-    keys = ("mean", "std", "interpolation", "resize_mode")
-    configs = [
-        {key: value for key, value in open_clip.get_pretrained_cfg(architecture, tag).items() if key in keys}
-        for tag in open_clip.list_pretrained_tags_by_model(architecture)
-    ]
-    return configs[0] if configs and all(config == configs[0] for config in configs) else {}
+    fetch = hub_cache.download_command(repository, "open_clip*", "*token*")
+    raise ConfigurationError(
+        f"the weights of {name} are not on this machine: looked for {' or '.join(files)} of {repository} in "
+        f"{hub_cache.cache_of(repository)}, and {obstacle}. Where there is a network run `{fetch}`; to bring them here "
+        f"add `--local-dir FOLDER`, copy that folder, and name it: --model /path/to/FOLDER"
+    )

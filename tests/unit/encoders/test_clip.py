@@ -220,7 +220,9 @@ def test_an_unreachable_hub_is_noticed_at_once(tmp_path: Path, monkeypatch: pyte
         ("ViT-B-32/laion2b", "did you mean laion2b_"),
         ("ViT-B-32", "names no weights; write ViT-B-32/TAG"),
         ("ViT-B-32//nowhere/clip.pt", "the checkpoint /nowhere/clip.pt for ViT-B-32 does not exist"),
-        ("/nowhere/model", "has no open_clip_config.json"),
+        ("/nowhere/model", "the model folder /nowhere/model does not exist"),
+        ("ViT-B/32", "ViT-B/32 is called ViT-B-32 here, and names no weights; write ViT-B-32/TAG"),
+        ("openai/clip-vit-large-patch14", "openai/clip-vit-large-patch14 is called ViT-L-14/openai here"),
     ],
 )
 def test_each_kind_of_wrong_name_has_its_sentence(name: str, words: str) -> None:
@@ -236,7 +238,9 @@ def test_a_folder_without_weights_says_what_was_looked_for(tmp_path: Path, tiny:
 def test_weights_of_another_architecture_are_refused_by_name(tiny: Path) -> None:
     sentence = refusal(f"ViT-S-32/{tiny}")
     assert str(tiny / "open_clip_model.safetensors") in sentence
-    assert "made for this architecture" in sentence
+    assert "not made for ViT-S-32/tiny" in sentence
+    assert "missing: transformer.resblocks.1.attn.in_proj_bias and " in sentence
+    assert "of another shape: " in sentence
 
 
 def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path) -> None:
@@ -275,12 +279,12 @@ def test_a_device_that_is_not_there_is_refused(device: str, words: str) -> None:
 
 def test_a_missing_tokenizer_stops_words_and_not_images(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
-        raise OSError("no tokenizer.json")
+        raise OSError("no such vocabulary")
 
     monkeypatch.setattr(open_clip, "get_tokenizer", missing)
     encoder = loaded(tiny)
     assert encoder.forward([encoder.prepare(PICTURES[0])]).shape == (1, 48)
-    with pytest.raises(ConfigurationError, match=r"no tokenizer\.json"):
+    with pytest.raises(ConfigurationError, match="no such vocabulary"):
         encoder.encode_text(["boat"])
 
 
