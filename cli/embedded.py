@@ -6,11 +6,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from cli.indexes import ensure_collection, make_index
+from cli.canary import CanaryCheck, ensure_collection
+from cli.indexes import make_index
 from cli.models import make_engine
 from cli.parts import Parts
 from cli.patterns import key_patterns
 from cli.sources import OneStore, OpenSource, check_source, open_source
+from cli.tagging import make_tagging
 from encoders.engine import EncoderEngine
 from runtime.dead_letters import FileDeadLetters
 from runtime.in_process import CAPACITY, InProcessConsumer, InProcessTopic, QueueMetrics
@@ -53,6 +55,8 @@ class EmbeddedPipeline:
     stages: Sequence[StageMetrics]
     reconcile_metrics: ReconcileMetrics
     watch: FolderWatch | None
+    canary: CanaryCheck | None
+    """None where nothing is written."""
     gap: asyncio.Event
     """Set when changes may have been missed: compare soon."""
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -69,10 +73,11 @@ class EmbeddedPipeline:
         ]
 
     def feed_components(self) -> list[Component]:
-        """What keeps the source's changes coming: the watch of a folder, and reconcile on a schedule."""
+        """What keeps the source's changes coming, and the vectors true: watch, scheduled reconcile, canary."""
         every = self.parts.settings.reconcile.interval or (FOLDER_INTERVAL if self.watch else BUCKET_INTERVAL)
         return [
             Component("reconcile", lambda stop: _until(stop, self._reconcile_every(every))),
+            *([] if self.canary is None else [Component("canary", self.canary.run)]),
             *self.watch_components(),
         ]
 
@@ -157,8 +162,9 @@ async def embedded_pipeline(
     async with AsyncExitStack() as entered:
         index = await entered.enter_async_context(make_index(parts))
         engine = await entered.enter_async_context(make_engine(parts, embedder_metrics))
+        canary: CanaryCheck | None = None
         if not only_read:
-            await ensure_collection(index, engine, parts)
+            canary = await ensure_collection(index, engine, parts, writes=True)
         source = await open_source(source_text, settings, index, claim=not only_read)
         await entered.enter_async_context(source.store)
         consumers = settings.encoder.consumers
@@ -177,6 +183,8 @@ async def embedded_pipeline(
                 cache_entries=settings.encoder.cache_entries,
                 in_hand=2 * settings.encoder.batch_size,
                 in_hand_bytes=settings.limits.in_hand_bytes,
+                tagging=None if only_read else make_tagging(parts, engine),
+                with_location=settings.payload.gps,
             )
         )
         indexer = await entered.enter_async_context(
@@ -219,6 +227,7 @@ async def embedded_pipeline(
             stages=stages,
             reconcile_metrics=ReconcileMetrics(parts.registry),
             watch=_watch(parts, source, patterns, events, index, gap),
+            canary=canary,
             gap=gap,
         )
 

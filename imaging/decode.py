@@ -80,6 +80,8 @@ class OpenedImage:
 
     def _decode(self) -> DecodedImage:
         image = self._image
+        # The plugin for TIFF turns the image while it loads, and forgets that it did.
+        before = read_metadata(image) if self.format == "tiff" else None
         image.load()
         if math.prod(image.size) > self._max_pixels:
             raise _too_many(self.format, *image.size, self._max_pixels)
@@ -95,6 +97,8 @@ class OpenedImage:
             format=self.format,
             taken_at=metadata.taken_at,
             camera=metadata.camera,
+            orientation=(before or metadata).stored_orientation,
+            location=metadata.location,
         )
         return DecodedImage(upright(to_rgb(image), orientation), facts)
 

@@ -1,9 +1,14 @@
 """The embedder: hints in, judgements out, one engine for all consumers of the process."""
 
 from cli.assembly import Assembly, Service
+from cli.canary import CanaryCheck, ensure_collection
 from cli.models import make_engine
 from cli.sources import S3Buckets
+from cli.tagging import make_tagging
+from cli.warm_up import tell_model
+from cli.wiring.indexer import open_index
 from encoders.engine import EncoderEngine
+from runtime.lifecycle import Component
 from schemas.codec import decode_image_event
 from schemas.topics import IMAGE_EMBEDDINGS, IMAGE_EVENTS
 from services.embedder.metrics import EmbedderMetrics
@@ -18,13 +23,17 @@ async def wire(assembly: Assembly) -> None:
     async def engine_with_metrics() -> EncoderEngine:
         return await assembly.entered.enter_async_context(make_engine(assembly.parts, metrics))
 
+    engine: EncoderEngine = await assembly.share("engine", engine_with_metrics)
+    await _check_vectors(assembly, engine)
     stage = EmbedderStage(
         await assembly.entered.enter_async_context(S3Buckets(settings)),
-        await assembly.share("engine", engine_with_metrics),
+        engine,
         metrics=metrics,
         cache_entries=settings.encoder.cache_entries,
         in_hand=2 * settings.encoder.batch_size,
         in_hand_bytes=settings.limits.in_hand_bytes,
+        tagging=make_tagging(assembly.parts, engine),
+        with_location=settings.payload.gps,
     )
     await assembly.consume(
         Service.EMBEDDER,
@@ -34,3 +43,25 @@ async def wire(assembly: Assembly) -> None:
         out=IMAGE_EMBEDDINGS,
         consumers=settings.encoder.consumers,
     )
+
+
+async def _check_vectors(assembly: Assembly, engine: EncoderEngine) -> None:
+    """See that the collection holds this engine's vectors, where this process can reach it at all."""
+    parts = assembly.parts
+    if not parts.settings.qdrant.url and Service.INDEXER not in assembly.services:
+        # An Edge index is open in the indexer's process alone.
+        tell_model(engine, parts)
+        parts.log.warning(
+            "canary_unchecked",
+            "this embedder cannot see the index, so nothing compares its vectors with those stored; set "
+            "SIGHTLINE_QDRANT__URL, or run it in one process with the indexer",
+        )
+        return
+    index = await open_index(assembly)
+
+    async def checked() -> CanaryCheck:
+        check = await ensure_collection(index, engine, parts, writes=True)
+        assembly.groups[Service.EMBEDDER].append(Component("canary", check.run))
+        return check
+
+    await assembly.share("canary", checked)

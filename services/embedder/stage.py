@@ -19,6 +19,7 @@ from schemas.errors import DependencyUnavailable
 from schemas.events import MAX_VERSION, ImageEmbedded, ImageEvent, ImageGone, ImageRejected, ObjectFacts
 from services.embedder.byte_room import ByteRoom
 from services.embedder.metrics import EmbedderMetrics
+from services.embedder.tagging import Tagging
 from services.embedder.vector_cache import VectorCache
 from stores.objects import Found, Missing, ObjectStore, Oversized
 
@@ -36,6 +37,7 @@ class EmbedderStage:
 
     `in_hand` bounds the objects whose bytes are in memory at once, over all consumers of the process,
     and `in_hand_bytes` their bytes together.
+    Coordinates leave the embedder only `with_location`, tags only with `tagging`.
     The engine is entered by whoever owns it, since search shares it.
     """
 
@@ -50,6 +52,8 @@ class EmbedderStage:
         cache_entries: int = 10_000,
         in_hand: int = 64,
         in_hand_bytes: int = 256 * 1024 * 1024,
+        tagging: Tagging | None = None,
+        with_location: bool = False,
     ) -> None:
         self._stores = stores
         self._engine = engine
@@ -57,15 +61,21 @@ class EmbedderStage:
         self._cache = VectorCache(cache_entries)
         self._in_hand = asyncio.Semaphore(in_hand)
         self._room = ByteRoom(in_hand_bytes)
+        self._tagging = tagging
+        self._with_location = with_location
 
     async def __aenter__(self) -> Self:
-        """Nothing to load: the engine is entered by its owner."""
+        """Begin with the tags; the engine is entered by its owner."""
+        if self._tagging is not None:
+            await self._tagging.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing to release."""
+        """End with the tags."""
+        if self._tagging is not None:
+            await self._tagging.__aexit__(kind, error, trace)
 
     async def process(self, items: Sequence[Item[ImageEvent]]) -> Mapping[str, Outcome]:
         """Look once at each object that the batch names. Raises `DependencyUnavailable` for the whole batch."""
@@ -139,13 +149,19 @@ class EmbedderStage:
         if reused:
             self._metrics.reused.inc()
         self._metrics.looks.labels("image").inc()
-        return Emit((self._embedded(about, look.facts, sha256, encoded),))
+        return Emit((await self._embedded(about, look.facts, sha256, encoded),))
 
-    def _embedded(self, about: dict[str, Any], facts: ObjectFacts, sha256: str, encoded: EncodedImage) -> ImageEmbedded:
+    async def _embedded(
+        self, about: dict[str, Any], facts: ObjectFacts, sha256: str, encoded: EncodedImage
+    ) -> ImageEmbedded:
+        tagger = await self._tagging.tagger() if self._tagging is not None else None
+        image = encoded.image if self._with_location else encoded.image.model_copy(update={"location": None})
         return ImageEmbedded(
             **about,
             object=facts,
-            image=encoded.image,
+            image=image,
+            tags=tagger.tags(encoded.vector[None])[0] if tagger else (),
+            tags_version=tagger.version if tagger else None,
             sha256=sha256,
             vector=encoded.vector.astype("<f4", copy=False).tobytes(),
         )
