@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from qdrant_client import AsyncQdrantClient
 
 from schemas.collection import Canary, PointPayload, Status
-from schemas.events import MAX_VERSION
+from schemas.events import MAX_VERSION, Tag
 from stores.edge import EdgeIndex
 from stores.qdrant_server import QdrantIndex
-from stores.vectors import ForeignCollection, Point, StoredPoint, VectorIndex, Where
+from stores.vectors import ForeignCollection, NewTags, Point, StoredPoint, VectorIndex, VectorPage, Where
 from tests.unit.stores.index_points import (
     AXIS,
     DIMENSION,
@@ -107,6 +107,11 @@ async def everything(index: VectorIndex, where: Where = ANY, *, limit: int = 100
         if page.cursor is None:
             return found
         cursor = page.cursor
+
+
+def news(key: str, version: int, *tags: str, of: str = "new") -> NewTags:
+    """New tags, each half as sure as the one before."""
+    return NewTags(key_id(key), version, tuple(Tag(tag=tag, score=0.5 ** (n + 1)) for n, tag in enumerate(tags)), of)
 
 
 async def keys(index: VectorIndex, where: Where) -> set[str]:
@@ -472,6 +477,104 @@ class TestVersionsAndSweep:
         await index.sweep_gone(before_version=5)
         await index.write([point("a.jpg", 1)])
         assert await keys(index, Where()) == {"a.jpg"}
+
+
+class TestTags:
+    """New tags for the very look that they were made from."""
+
+    async def test_new_tags_replace_the_old_and_nothing_else_changes(self, index: VectorIndex) -> None:
+        written = point("ferien/a.jpg", 7, etag="abc", taken_at=NOW, uploaded_at=NOW, tags=("old", "older"))
+        other = point("b.jpg", 7, tags=("old",))
+        await index.write([written, other])
+        await index.set_tags([news("ferien/a.jpg", 7, "snow", "mountain", of="second")])
+        [stored] = await index.get([written.id], with_vectors=True)
+        tags = (Tag(tag="snow", score=0.5), Tag(tag="mountain", score=0.25))
+        assert stored.payload == written.payload.model_copy(update={"tags": tags, "tags_version": "second"})
+        np.testing.assert_allclose(stored.vector, written.vector, atol=1e-6)  # type: ignore[arg-type]
+        assert [one.payload for one in await index.get([other.id])] == [other.payload]
+        assert [hit.payload.key for hit in await index.search(written.vector, limit=1)] == ["ferien/a.jpg"]  # type: ignore[arg-type]
+
+    async def test_no_tags_at_all_are_tags_too(self, index: VectorIndex) -> None:
+        await index.write([point("a.jpg", 7, tags=("old",))])
+        await index.set_tags([news("a.jpg", 7, of="second")])
+        [stored] = await index.get([key_id("a.jpg")])
+        assert (stored.payload.tags, stored.payload.tags_version) == ((), "second")
+
+    @pytest.mark.parametrize("stored_version", [6, 8, MAX_VERSION])
+    async def test_another_look_keeps_the_tags_that_came_with_it(self, index: VectorIndex, stored_version: int) -> None:
+        await index.write([point("a.jpg", stored_version, tags=("its own",))])
+        before = await index.get([key_id("a.jpg")])
+        await index.set_tags([news("a.jpg", 7, "other", of="second")])
+        assert await index.get([key_id("a.jpg")]) == before
+
+    async def test_neighbouring_looks_are_told_apart(self, index: VectorIndex) -> None:
+        await index.write([point("a.jpg", MAX_VERSION - 1)])
+        await index.set_tags([news("a.jpg", MAX_VERSION, "wrong", of="second")])
+        assert await index.count(Where(tags_not_of="second")) == 1
+        await index.set_tags([news("a.jpg", MAX_VERSION - 1, "right", of="second")])
+        assert await index.count(Where(tags_not_of="second")) == 0
+
+    @pytest.mark.parametrize("status", [Status.GONE, Status.REJECTED])
+    async def test_what_is_no_image_gets_no_tags_even_from_a_look_of_the_same_moment(
+        self, index: VectorIndex, status: Status
+    ) -> None:
+        await index.write([point("a.jpg", 7), point("b.jpg", 7)])
+        await index.write([point("a.jpg", 7, status=status)])
+        await index.set_tags([news("a.jpg", 7, "late", of="second"), news("never.jpg", 7, "late", of="second")])
+        [stored] = await index.get([key_id("a.jpg"), key_id("never.jpg")])
+        assert (stored.payload.status, stored.payload.tags, stored.payload.tags_version) == (status, (), None)
+
+    async def test_one_that_does_not_fit_keeps_none_of_the_others_from_being_tagged(self, index: VectorIndex) -> None:
+        await index.write([point(f"{n}.jpg", 7 + n % 2) for n in range(300)])
+        await index.set_tags([news(f"{n}.jpg", 7, "even", of="second") for n in range(301)])
+        tagged = {one.payload.key for one in await everything(index) if one.payload.tags}
+        assert tagged == {f"{n}.jpg" for n in range(0, 300, 2)}
+
+    async def test_a_later_look_is_written_over_new_tags(self, index: VectorIndex) -> None:
+        await index.write([point("a.jpg", 7)])
+        await index.set_tags([news("a.jpg", 7, "second", of="second")])
+        await index.write([point("a.jpg", 8, tags=("third",))])
+        [stored] = await index.get([key_id("a.jpg")])
+        assert [one.tag for one in stored.payload.tags] == ["third"]
+
+    async def test_tags_of_other_versions_are_found_and_those_without(self, index: VectorIndex) -> None:
+        await index.write([point("a.jpg", tags=("x",)), point("b.jpg"), point("c.jpg", status=Status.GONE)])
+        await index.set_tags([news("a.jpg", 1, "x", of="second")])
+        assert await keys(index, Where(tags_not_of="second")) == {"b.jpg"}
+        assert await keys(index, Where(tags_not_of="third")) == {"a.jpg", "b.jpg"}
+        assert await keys(index, Where(tags_not_of="second", without=(key_id("b.jpg"),))) == set()
+
+    async def test_vectors_come_by_the_page_with_the_looks_that_made_them(self, index: VectorIndex) -> None:
+        points = [point(f"{n}.jpg", n + 1) for n in range(700)] + [point("gone.jpg", 5, status=Status.GONE)]
+        await index.write(points)
+        pages: list[VectorPage] = []
+        while not pages or pages[-1].cursor is not None:
+            pages.append(await index.scroll_vectors(ANY, limit=300, cursor=pages[-1].cursor if pages else None))
+            assert len(pages[-1].ids) == len(pages[-1].versions) <= 300
+            assert pages[-1].vectors.shape == (len(pages[-1].ids), DIMENSION)
+            assert pages[-1].vectors.dtype == np.float32
+        found = [
+            (point_id, version, vector)
+            for page in pages
+            for point_id, version, vector in zip(page.ids, page.versions, page.vectors, strict=True)
+        ]
+        by_id = {one.id: one for one in points[:700]}
+        assert [one[0] for one in found] == sorted(by_id)
+        for point_id, version, vector in found:
+            assert by_id[point_id].payload.version == version
+            np.testing.assert_allclose(vector, by_id[point_id].vector, atol=1e-6)  # type: ignore[arg-type]
+
+    async def test_before_the_collection_is_made_there_is_nothing_to_tag(self, bare: VectorIndex) -> None:
+        page = await bare.scroll_vectors(Where(), limit=3)
+        assert (list(page.ids), len(page.vectors), page.cursor) == ([], 0, None)
+        await bare.set_tags([news("a.jpg", 1, "x")])
+        assert await bare.count(ANY) == 0
+
+    async def test_a_foreign_cursor_and_an_empty_limit_are_refused(self, index: VectorIndex) -> None:
+        with pytest.raises(ValueError, match="cursor"):
+            await index.scroll_vectors(ANY, limit=3, cursor="nonsense")
+        with pytest.raises(ValueError, match="limit"):
+            await index.scroll_vectors(ANY, limit=0)
 
 
 class TestCallers:

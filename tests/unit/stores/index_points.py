@@ -6,7 +6,7 @@ from uuid import UUID
 import numpy as np
 
 from schemas.collection import CollectionMetadata, PointPayload, Status
-from schemas.events import EncoderIdentity, point_id
+from schemas.events import EncoderIdentity, Tag, point_id
 from stores.vectors import Point, Vector
 
 DIMENSION = 8
@@ -47,6 +47,7 @@ def point(
     etag: str | None = None,
     taken_at: datetime | None = None,
     uploaded_at: datetime | None = None,
+    tags: tuple[str, ...] = (),
 ) -> Point:
     """A point as the indexer writes it: only an indexed one has a vector."""
     if status is Status.INDEXED and vector is None:
@@ -63,5 +64,7 @@ def point(
         etag=etag,
         taken_at=taken_at,
         uploaded_at=uploaded_at,
+        tags=tuple(Tag(tag=tag, score=0.5) for tag in tags),
+        tags_version="first" if tags else None,
     )
     return Point(point_id("folder", bucket, key), payload, vector if status is Status.INDEXED else None)
