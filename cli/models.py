@@ -1,8 +1,12 @@
 """The engine for the model that the settings name."""
 
+import os
+
 from cli.parts import Parts
 from encoders.engine import EncoderEngine
 from encoders.registry import make_encoder
+from encoders.remote.options import HF_TOKEN, REPLICATE_API_TOKEN, SELF_HOSTED_TOKEN, RemoteOptions
+from encoders.remote.token import Token
 from services.embedder.metrics import EmbedderMetrics
 
 
@@ -10,10 +14,23 @@ def make_engine(parts: Parts, metrics: EmbedderMetrics | None = None) -> Encoder
     """The engine; not loaded yet. Raises `ConfigurationError` for a model that nobody knows."""
     encoder = parts.settings.encoder
     return EncoderEngine(
-        make_encoder(encoder.model, device=encoder.device),
+        make_encoder(encoder.model, device=encoder.device, remote=remote_options(parts)),
         batch_size=encoder.batch_size,
         max_wait_seconds=encoder.max_wait_ms / 1000,
         decode_threads=encoder.decode_threads,
         max_pixels=parts.settings.limits.pixels,
         on_batch=metrics.forward if metrics else None,
+    )
+
+
+def remote_options(parts: Parts) -> RemoteOptions:
+    """How models that run elsewhere are asked. Tokens come from the environment and are kept out of the settings."""
+    settings = parts.settings.remote
+    tokens = {name: Token(name, os.environ.get(name, "")) for name in (HF_TOKEN, REPLICATE_API_TOKEN)}
+    tokens[SELF_HOSTED_TOKEN] = Token(SELF_HOSTED_TOKEN, settings.token.get_secret_value())
+    return RemoteOptions(
+        **settings.model_dump(exclude={"token"}),
+        tokens=tokens,
+        ledger=parts.settings.data_dir / "remote-spent.json",
+        notice=lambda sentence: parts.log.warning("remote_model", sentence),
     )

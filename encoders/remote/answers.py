@@ -21,11 +21,15 @@ def unit_vector(answer: Any) -> Numbers:
     for number in numbers:
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise Unexpected(f"the vector holds {_named(number)} where a number belongs")
-    vector = np.array(numbers, dtype=np.float64)
+    try:
+        vector = np.array(numbers, dtype=np.float64)
+    except OverflowError as error:
+        raise Unexpected(f"the vector of {len(numbers)} numbers holds one too large for a float") from error
     if not np.isfinite(vector).all():
         at = int(np.flatnonzero(~np.isfinite(vector))[0])
         raise Unexpected(f"the vector of {len(vector)} numbers is {vector[at]} at position {at}")
-    length = float(np.linalg.norm(vector))
+    with np.errstate(over="ignore"):
+        length = float(np.linalg.norm(vector))
     if not length > 0 or not math.isfinite(length):
         raise Unexpected(f"the vector of {len(vector)} numbers has length {length:g}, so it has no direction")
     return vector / length

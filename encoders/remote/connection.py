@@ -1,5 +1,6 @@
 """One question to a service over HTTP, and what its status means for the question and for everybody else's."""
 
+import json
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -63,15 +64,17 @@ class Connection:
 
     def _judged(self, response: httpx.Response) -> Any:
         status = response.status_code
+        # Some services cite the header that they do not like, and the answer goes into sentences and logs.
+        text = self._token.hidden(response.text)
         try:
-            body = response.json()
+            body = json.loads(text)
         except ValueError:
             body = None
         if response.is_success:
             if body is None:
-                raise Unexpected(f"the answer is no JSON: {self._cited(response.text)}")
+                raise Unexpected(f"the answer is no JSON: {self._cited(text)}")
             return body
-        said = f"{status}: {self._cited(_message(body) or response.text or response.reason_phrase)}"
+        said = f"{status}: {self._cited(_message(body) or text or response.reason_phrase)}"
         if status in (401, 403):
             raise ConfigurationError(self._about_the_token(said))
         if status == httpx.codes.PAYMENT_REQUIRED:
