@@ -73,6 +73,11 @@ class Tagger:
         self.version = _version(vocabulary, scoring, encoder, self.top_k, least_score)
         """Equal only where the same vector gets the same tags; kept beside the tags, to tell which are out of date."""
 
+    @property
+    def directions(self) -> Vectors:
+        """The tags' unit vectors, of shape (tags, d)."""
+        return self._directions.T
+
     @classmethod
     async def build(
         cls, vocabulary: Vocabulary, engine: EncoderEngine, *, top_k: int = DEFAULT_TOP_K, least_score: float = 0.0
