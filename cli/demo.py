@@ -32,10 +32,10 @@ ADDED = 40
 """Images that are added one by one while the pipeline runs, to measure upload-to-searchable."""
 
 
-async def demo(images: int, *, keep: bool) -> ExitCode:
+async def demo(images: int, *, model: str | None = None, keep: bool) -> ExitCode:
     """Run the demo in a folder of its own, and remove it at the end unless it is to be kept."""
     place = Path(tempfile.mkdtemp(prefix="sightline-demo-"))
-    settings = load_settings({}, data_dir=place / "data")
+    settings = load_settings({}, data_dir=place / "data", encoder__model=model)
     log.configure("ERROR")
     try:
         return await _demo(settings, place / "photos", images, Console(highlight=False, markup=False))

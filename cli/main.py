@@ -29,13 +29,13 @@ app.add_typer(letters, name="dead-letters")
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where index, dead letters and address are kept.")]
 Port = Annotated[int | None, typer.Option("--port", help="Port of the HTTP server; 0 picks a free one.")]
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
-Model = Annotated[str | None, typer.Option("--model", help="Encoder, such as hashing or ViT-B-32/laion2b_s34b_b79k.")]
+Model = Annotated[str | None, typer.Option("--model", help="Encoder, by a name that `sightline models` lists.")]
 LogLevel = Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, the same that the HTTP API answers.")]
 MetricsFile = Annotated[
     Path | None, typer.Option(help="Write the counts there too, for Prometheus' textfile collector.")
 ]
-Source = Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, or s3://bucket[/prefix].")]
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, s3://bucket, or s3://bucket/prefix.")]
 
 
 def settings_for(*, quiet: str = "INFO", log_level: str | None = None, **options: Any) -> Settings:
@@ -222,14 +222,26 @@ def config(data_dir: DataDir = None, model: Model = None, as_json: AsJson = Fals
 
 
 @app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(help="Show this one, and the command that gets it.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the models: what each takes, its size and licence, and whether it is on this machine."""
+    from cli.models_table import list_models, show_model
+
+    raise typer.Exit(int(list_models(as_json=as_json) if name is None else show_model(name, as_json=as_json)))
+
+
+@app.command()
 def demo(
     images: Annotated[int, typer.Option(min=20, help="How many sample images to draw.")] = 300,
+    model: Model = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the folder with images and index.")] = False,
 ) -> None:
     """Draw sample images, index them, change some while it runs, and search."""
     from cli.demo import demo as work
 
-    run(work(images, keep=keep))
+    run(work(images, model=model, keep=keep))
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ SMALL = "sightline-small"
 SMALL_FOLDER = Path(__file__).with_name("small")
 """Where the model that comes with Sightline lies, in the layout of open_clip's own model folders."""
 
-HUGGINGFACE, REPLICATE = "huggingface:", "replicate:"
+HUGGINGFACE, REPLICATE, SELF_HOSTED = "huggingface:", "replicate:", "self-hosted:"
 """What the names of models that somebody else runs begin with."""
 
 OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -23,8 +23,9 @@ class Model:
 
     `parameters` counts the numbers that were learned, `size` is the bytes of the published weights. None: it depends
     on what is named, or on the files. `licence` is that of the weights, an SPDX identifier where there is one.
-    `repository` is where the weights are on the hub, any one of `files` there is enough to load them. `also` are names
-    that the same weights have elsewhere.
+    `repository` is where the weights are on the hub: any one of `files` there is enough to load them, `patterns` are
+    what is worth downloading. `also` are names that the same weights have elsewhere. `token` is the environment
+    variable for the token of a model that somebody else runs.
     """
 
     name: str
@@ -36,12 +37,14 @@ class Model:
     about: str
     repository: str = ""
     files: tuple[str, ...] = OPEN_CLIP_FILES
+    patterns: tuple[str, ...] = ("open_clip*", "*token*")
     also: tuple[str, ...] = ()
+    token: str = ""
 
     @property
     def is_remote(self) -> bool:
         """Whether somebody else runs it."""
-        return self.name.startswith((HUGGINGFACE, REPLICATE))
+        return self.name.startswith((HUGGINGFACE, REPLICATE, SELF_HOSTED))
 
 
 def _clip(name: str, parameters: int, dimension: int, about: str, repository: str, *also: str) -> Model:
@@ -50,6 +53,10 @@ def _clip(name: str, parameters: int, dimension: int, about: str, repository: st
     return Model(
         name, Modality.IMAGES_AND_WORDS, dimension, parameters, 4 * parameters, licence, about, repository, also=also
     )
+
+
+def _remote(name: str, token: str, about: str) -> Model:
+    return Model(name, Modality.IMAGES_AND_WORDS, None, None, None, "of the model", about, token=token)
 
 
 _B32, _B16, _L14 = 151_277_313, 149_620_737, 427_616_513
@@ -160,23 +167,12 @@ CATALOGUE: tuple[Model, ...] = (
         "timm/ViT-SO400M-16-SigLIP2-512",
         "google/siglip2-so400m-patch16-512",
     ),
-    Model(
-        "huggingface:MODEL_ID",
-        Modality.IMAGES_AND_WORDS,
-        None,
-        None,
-        None,
-        "of the model",
-        "Any model that the Hugging Face inference API runs; needs a token.",
-    ),
-    Model(
-        "replicate:OWNER/NAME",
-        Modality.IMAGES_AND_WORDS,
-        None,
-        None,
-        None,
-        "of the model",
-        "Any embedding model on Replicate; needs a token and costs by the image.",
+    _remote(f"{HUGGINGFACE}MODEL_ID", "HF_TOKEN", "Any model that the Hugging Face inference API runs."),
+    _remote(f"{REPLICATE}OWNER/NAME", "REPLICATE_API_TOKEN", "Any embedding model on Replicate; costs by the image."),
+    _remote(
+        f"{SELF_HOSTED}NAME",
+        "SIGHTLINE_REMOTE__TOKEN",
+        "A server of your own; put its address into SIGHTLINE_REMOTE__URL.",
     ),
 )
 """The models to choose from; any other model of open_clip works as well, by the names of `encoders.weights`."""

@@ -19,8 +19,9 @@ from typing import Any
 import open_clip
 
 from encoders import hub_cache
-from encoders.catalogue import OPEN_CLIP_FILES, SMALL, SMALL_FOLDER, choices_of, name_here
+from encoders.catalogue import OPEN_CLIP_FILES, SMALL, SMALL_FOLDER, Model, choices_of, name_here
 from encoders.checkpoints import PREFERRED, SUFFIXES, check_whole, find_checkpoint
+from encoders.encoder import Modality
 from encoders.spelling import did_you_mean
 from schemas.collection import model_label
 from schemas.errors import ConfigurationError
@@ -96,6 +97,35 @@ def find_weights(name: str) -> Source:
         options = {"force_preprocess_cfg": _preprocessing_beside(path) or shared_preprocessing(architecture)}
         return Source(model_label(name), architecture, str(path), options=options, checkpoint=path)
     return _tag(name, architecture, weights)
+
+
+def describe(name: str) -> Model:
+    """What can be said of a model that is not in the catalogue. Raises `ConfigurationError` for a name that is none."""
+    check_name(name)
+    repository, config = "", None
+    if name.startswith("hf-hub:"):
+        repository = name.removeprefix("hf-hub:")
+        found = hub_cache.find_cached(repository, [CONFIG])
+        config = None if found is None else _read_config(found).get("model_cfg")
+    elif is_path(name):
+        path = Path(name).expanduser() / CONFIG
+        config = _read_config(path).get("model_cfg") if path.is_file() else None
+    else:
+        architecture, _, weights = name.partition("/")
+        config = open_clip.get_model_config(architecture)
+        if not is_path(weights) and weights != "random":
+            repository = str(open_clip.get_pretrained_cfg(architecture, weights).get("hf_hub", "")).rpartition("/")[0]
+    dimension = config.get("embed_dim") if isinstance(config, dict) else None
+    return Model(
+        name,
+        Modality.IMAGES_AND_WORDS,
+        dimension,
+        None,
+        None,
+        "of the weights",
+        "A model of open_clip.",
+        repository=repository,
+    )
 
 
 def is_path(text: str) -> bool:

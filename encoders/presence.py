@@ -1,0 +1,96 @@
+"""Whether a model is on this machine, found without a network and without loading anything."""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from encoders.catalogue import OPEN_CLIP_FILES, SMALL, SMALL_FOLDER, Model, find_model
+from encoders.checkpoints import count_parameters
+from schemas.errors import ConfigurationError
+
+
+class Where(StrEnum):
+    """Where a model is."""
+
+    BUILT_IN = "built in"
+    ON_DISK = "on disk"
+    MISSING = "not here"
+    REMOTE = "remote"
+
+
+@dataclass(frozen=True)
+class Presence:
+    """Where a model is on this machine.
+
+    `path` and `size` (bytes) are those of the weights, where there are any; `parameters` is None where only loading
+    would tell. `looked_in` is where missing weights were sought, `remedy` what to do to have them.
+    """
+
+    where: Where
+    path: Path | None = None
+    size: int | None = None
+    parameters: int | None = None
+    looked_in: str = ""
+    remedy: str = ""
+
+
+def look_up(name: str) -> Model:
+    """The catalogue's entry of that name, or one made from what open_clip knows. Raises `ConfigurationError`."""
+    model = find_model(name)
+    if model is not None:
+        return replace(model, name=name) if model.is_remote else model
+    try:
+        from encoders.weights import describe
+    except ImportError as error:
+        raise ConfigurationError(
+            f"there is no usual model {name!r}; whether open_clip has it only open_clip can tell, and "
+            f"{error.name or error} is not installed: install 'sightline[embedder]'"
+        ) from error
+    return describe(name)
+
+
+def presence_of(model: Model) -> Presence:
+    """Where a model of `CATALOGUE` or of `look_up` is."""
+    if model.is_remote:
+        return Presence(Where.REMOTE, remedy=f"put the service's token into {model.token}")
+    if model.name == SMALL:
+        path = SMALL_FOLDER / OPEN_CLIP_FILES[0]
+        if path.is_file():
+            return _there(path, Where.BUILT_IN)
+        return Presence(Where.MISSING, looked_in=str(SMALL_FOLDER), remedy="install Sightline again")
+    if model.repository:
+        return _in_cache(model)
+    if model.parameters == 0 or model.name.endswith("/random"):
+        return Presence(Where.BUILT_IN)
+    return _of_path(model.name)
+
+
+def _there(path: Path, where: Where = Where.ON_DISK) -> Presence:
+    return Presence(where, path, path.stat().st_size, count_parameters(path))
+
+
+def _in_cache(model: Model) -> Presence:
+    try:
+        from encoders import hub_cache
+    except ImportError as error:
+        return Presence(
+            Where.MISSING, remedy=f"install 'sightline[embedder]', since {error.name or error} is not installed"
+        )
+    found = hub_cache.find_cached(model.repository, model.files)
+    if found is not None:
+        return _there(found)
+    return Presence(
+        Where.MISSING,
+        looked_in=str(hub_cache.cache_of(model.repository)),
+        remedy=hub_cache.download_command(model.repository, *model.patterns),
+    )
+
+
+def _of_path(name: str) -> Presence:
+    from encoders.weights import find_weights
+
+    try:
+        checkpoint = find_weights(name).checkpoint
+    except ConfigurationError as error:
+        return Presence(Where.MISSING, remedy=str(error))
+    return Presence(Where.MISSING) if checkpoint is None else _there(checkpoint)
