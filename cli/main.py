@@ -157,6 +157,8 @@ def search(
     threshold: Annotated[float | None, typer.Option(help="Least score to show.")] = None,
     bucket: Annotated[str | None, typer.Option(help="Only this bucket.")] = None,
     prefix: Annotated[str | None, typer.Option(help="Only keys that begin like this.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only images with this tag.")] = None,
+    tag_score: Annotated[float | None, typer.Option(min=0, max=1, help="The least score of that tag.")] = None,
     data_dir: DataDir = None,
     model: Model = None,
     as_json: AsJson = False,
@@ -166,7 +168,17 @@ def search(
     from cli.search import search as work
 
     settings = settings_for(data_dir=data_dir, encoder__model=model, quiet="ERROR")
-    query = Query(words=words, image=image, like=like, limit=limit, threshold=threshold, bucket=bucket, prefix=prefix)
+    query = Query(
+        words=words,
+        image=image,
+        like=like,
+        limit=limit,
+        threshold=threshold,
+        bucket=bucket,
+        prefix=prefix,
+        tag=tag,
+        tag_score=tag_score,
+    )
     run(work(settings, query, as_json=as_json))
 
 

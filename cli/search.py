@@ -31,6 +31,8 @@ class Query:
     threshold: float | None = None
     bucket: str | None = None
     prefix: str | None = None
+    tag: str | None = None
+    tag_score: float | None = None
 
 
 @asynccontextmanager
@@ -60,7 +62,7 @@ async def search(settings: Settings, query: Query, *, as_json: bool) -> ExitCode
     if sum(given is not None for given in (query.words, query.image, query.like)) != 1:
         raise ConfigurationError("say what to look for: words, or --image FILE, or --like KEY, and only one of them")
     try:
-        f"{query.words}{query.like}{query.bucket}{query.prefix}".encode()
+        f"{query.words}{query.like}{query.bucket}{query.prefix}{query.tag}".encode()
     except UnicodeEncodeError:
         raise ConfigurationError("the question is not UTF-8; check the terminal's encoding") from None
     if query.image is not None and not query.image.is_file():
@@ -75,7 +77,8 @@ async def search(settings: Settings, query: Query, *, as_json: bool) -> ExitCode
 
 
 async def _ask(client: httpx.AsyncClient, query: Query) -> Any:
-    options = {"limit": query.limit, "threshold": query.threshold, "bucket": query.bucket, "prefix": query.prefix}
+    names = ("limit", "threshold", "bucket", "prefix", "tag", "tag_score")
+    options = {name: getattr(query, name) for name in names}
     params = {name: value for name, value in options.items() if value is not None}
     if query.words is not None:
         response = await client.get("/v1/search", params={**params, "q": query.words})

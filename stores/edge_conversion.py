@@ -20,11 +20,24 @@ def edge_filter(where: dict[str, Any]) -> edge.Filter:
         if name in where:
             after, before = where[name]
             must.append(edge.FieldCondition(name, range=edge.RangeDateTime(gte=after, lt=before)))
+    if "tag" in where:
+        must.append(_tagged(*where["tag"]))
     without: set[edge.PointId] = {UUID(bytes=one) for one in where.get("without", ())}
     must_not: list[Any] = [edge.HasIdCondition(without)] if without else []
     if "tags_not_of" in where:
         must_not.append(edge.FieldCondition("tags_version", match=edge.MatchValue(where["tags_not_of"])))
     return edge.Filter(must=must or None, must_not=must_not or None)
+
+
+def _tagged(tag: str, least: float | None) -> Any:
+    if least is None:
+        # Ten times as fast as a nested condition, which reads payloads: 3 ms over 20,000 points instead of 28.
+        return edge.FieldCondition("tags[].tag", match=edge.MatchValue(tag))
+    # Both of one element: what is surely a dog and hardly a cat is no sure cat.
+    return edge.NestedCondition("tags", edge.Filter(must=[
+        edge.FieldCondition("tag", match=edge.MatchValue(tag)),
+        edge.FieldCondition("score", range=edge.RangeFloat(gte=least)),
+    ]))  # fmt: skip
 
 
 def conditional_upsert(id_bytes: bytes, payload: dict[str, Any], vector: bytes | None) -> edge.UpdateOperation:

@@ -21,6 +21,7 @@ def where_on_wire(where: Where) -> dict[str, Any]:
         "prefix": where.prefix or None,
         "taken_at": _span(where.taken_after, where.taken_before),
         "uploaded_at": _span(where.uploaded_after, where.uploaded_before),
+        "tag": None if where.tag is None else [where.tag, where.tag_score],
         "tags_not_of": where.tags_not_of,
         "without": [one.bytes for one in where.without] or None,
     }

@@ -38,12 +38,27 @@ def qdrant_filter(where: Where) -> models.Filter:
         if after or before:
             span = models.DatetimeRange(gte=_utc(after), lt=_utc(before))
             must.append(models.FieldCondition(key=name, range=span))
+    if where.tag is not None:
+        must.append(_tagged(where.tag, where.tag_score))
     must_not: list[models.Condition] = []
     if where.without:
         must_not.append(models.HasIdCondition(has_id=[str(one) for one in where.without]))
     if where.tags_not_of is not None:
         must_not.append(models.FieldCondition(key="tags_version", match=models.MatchValue(value=where.tags_not_of)))
     return models.Filter(must=must or None, must_not=must_not or None)
+
+
+def _tagged(tag: str, least: float | None) -> models.Condition:
+    if least is None:
+        return models.FieldCondition(key="tags[].tag", match=models.MatchValue(value=tag))
+    # Both of one element: what is surely a dog and hardly a cat is no sure cat.
+    of_one = models.Filter(
+        must=[
+            models.FieldCondition(key="tag", match=models.MatchValue(value=tag)),
+            models.FieldCondition(key="score", range=models.Range(gte=least)),
+        ]
+    )
+    return models.NestedCondition(nested=models.Nested(key="tags", filter=of_one))
 
 
 def conditional_upsert(point: Point, dimension: int) -> models.UpsertOperation:

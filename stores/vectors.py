@@ -71,6 +71,10 @@ class Where:
     taken_before: datetime | None = None
     uploaded_after: datetime | None = None
     uploaded_before: datetime | None = None
+    tag: str | None = None
+    """Points that have this tag, letter for letter."""
+    tag_score: float | None = None
+    """The least score of that tag; without `tag` it means nothing."""
     tags_not_of: str | None = None
     """Points whose tags are of another version than this (see `encoders.tagger`), or of none."""
     without: tuple[UUID, ...] = field(default=())

@@ -33,6 +33,9 @@ _EXAMPLE_PAYLOAD: JsonDict = {
     "format": "JPEG",
     "taken_at": "2024-05-11T16:03:20Z",
     "camera": "Canon EOS R6",
+    "orientation": 6,
+    "tags": [{"tag": "beach", "score": 0.8945}, {"tag": "landscape", "score": 0.0731}],
+    "tags_version": "6f0a5d5e9a521f5a",
 }
 _EXAMPLE_ID = "5d3bb3a4-6f0a-5d5e-9a52-1f5a3c0f1b52"
 

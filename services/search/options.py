@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from uuid import UUID
 
 from fastapi import Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from schemas.collection import Status
 from schemas.events import BucketName, ObjectKey, SourceName
@@ -71,6 +71,19 @@ class Scope(_Options):
         None, description="Only keys that begin so. Case matters.", examples=["holiday/2024/"]
     )
     source: SourceName | None = Field(None, description='Only this kind of store: "s3" or "folder".', examples=["s3"])
+    tag: str | None = Field(
+        None, min_length=1, max_length=100, description="Only images with this tag. Case matters.", examples=["beach"]
+    )
+    tag_score: float | None = Field(
+        None, ge=0, le=1, allow_inf_nan=False, description="The least score of that tag; only together with `tag`."
+    )
+
+    @field_validator("tag_score")
+    @classmethod
+    def _of_a_tag(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("tag") is None:
+            raise ValueError("name the tag too, as in tag=beach&tag_score=0.5")
+        return value
 
 
 class SearchOptions(Scope):
@@ -96,6 +109,8 @@ class SearchOptions(Scope):
             source=self.source,
             bucket=self.bucket,
             prefix=self.prefix,
+            tag=self.tag,
+            tag_score=self.tag_score,
             taken_after=self.taken_after,
             taken_before=self.taken_before,
             uploaded_after=self.uploaded_after,
@@ -121,7 +136,14 @@ class ListOptions(Scope):
 
     def where(self) -> Where:
         """The condition on points."""
-        return Where(status=self.status.status, source=self.source, bucket=self.bucket, prefix=self.prefix)
+        return Where(
+            status=self.status.status,
+            source=self.source,
+            bucket=self.bucket,
+            prefix=self.prefix,
+            tag=self.tag,
+            tag_score=self.tag_score,
+        )
 
 
 class ImageOptions(_Options):

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from qdrant_client import AsyncQdrantClient
 
 from schemas.collection import Canary, PointPayload, Status
-from schemas.events import MAX_VERSION, Tag
+from schemas.events import MAX_VERSION, Location, Tag
 from stores.edge import EdgeIndex
 from stores.qdrant_server import QdrantIndex
 from stores.vectors import ForeignCollection, NewTags, Point, StoredPoint, VectorIndex, VectorPage, Where
@@ -112,6 +113,13 @@ async def everything(index: VectorIndex, where: Where = ANY, *, limit: int = 100
 def news(key: str, version: int, *tags: str, of: str = "new") -> NewTags:
     """New tags, each half as sure as the one before."""
     return NewTags(key_id(key), version, tuple(Tag(tag=tag, score=0.5 ** (n + 1)) for n, tag in enumerate(tags)), of)
+
+
+def tagged(key: str, scores: dict[str, float]) -> Point:
+    """A point with tags of these scores."""
+    one = point(key)
+    tags = tuple(Tag(tag=tag, score=score) for tag, score in scores.items())
+    return replace(one, payload=one.payload.model_copy(update={"tags": tags}))
 
 
 async def keys(index: VectorIndex, where: Where) -> set[str]:
@@ -381,6 +389,30 @@ class TestFilters:
         assert await keys(index, Where(taken_before=moment + tick)) == {"a.jpg"}
         assert await keys(index, Where(taken_before=elsewhere)) == set()
         assert await keys(index, Where(uploaded_after=moment + tick, uploaded_before=moment + 2 * tick)) == {"a.jpg"}
+
+    async def test_a_tag_and_its_least_score_are_of_one_tag_of_the_image(self, index: VectorIndex) -> None:
+        tags = {
+            "cat.jpg": {"cat": 0.9, "dog": 0.05},
+            "dog.jpg": {"dog": 0.9, "cat": 0.1},
+            "both.jpg": {"dog": 0.5, "cat": 0.5},
+            "cats.jpg": {"cats": 1.0},
+            "none.jpg": {},
+        }
+        await index.write([tagged(key, scores) for key, scores in tags.items()])
+        assert await keys(index, Where(tag="cat")) == {"cat.jpg", "dog.jpg", "both.jpg"}
+        assert await keys(index, Where(tag="cat", tag_score=0.0)) == {"cat.jpg", "dog.jpg", "both.jpg"}
+        assert await keys(index, Where(tag="cat", tag_score=0.5)) == {"cat.jpg", "both.jpg"}
+        assert await keys(index, Where(tag="cat", tag_score=0.95)) == set()
+        assert await keys(index, Where(tag="Cat")) == set()
+        assert await keys(index, Where(tag="cat", tag_score=0.5, prefix="both")) == {"both.jpg"}
+        assert {hit.payload.key for hit in await index.search(AXIS, limit=9, where=Where(tag="cats"))} == {"cats.jpg"}
+
+    async def test_a_place_is_kept_as_it_was_written(self, index: VectorIndex) -> None:
+        one = point("a.jpg")
+        here = Location(lat=-46.5475, lon=7.985)
+        await index.write([replace(one, payload=one.payload.model_copy(update={"location": here, "orientation": 6}))])
+        [stored] = await index.get([one.id])
+        assert (stored.payload.location, stored.payload.orientation) == (here, 6)
 
     async def test_conditions_hold_together(self, index: VectorIndex) -> None:
         await index.write([point("x/a.jpg", taken_at=NOW), point("x/b.jpg"), point("y/a.jpg", taken_at=NOW)])

@@ -14,7 +14,7 @@ from imaging.formats import BadImage
 from schemas.collection import Canary, CollectionMetadata
 from schemas.dead_letter import RejectReason
 from schemas.errors import DependencyUnavailable
-from schemas.events import EncoderIdentity
+from schemas.events import EncoderIdentity, Tag
 from stores.vectors import Hit, NewTags, Page, Point, StoredPoint, Vector, VectorPage, Where
 
 DIMENSION = 16
@@ -163,6 +163,7 @@ def _matches(point: Point, where: Where) -> bool:
         and (where.status is None or payload.status is where.status)
         and (where.source is None or payload.source == where.source)
         and (where.bucket is None or payload.bucket == where.bucket)
+        and (where.tag is None or any(_is_wanted(tag, where) for tag in payload.tags))
         and (where.tags_not_of is None or payload.tags_version != where.tags_not_of)
         and (where.prefix is None or payload.key.startswith(where.prefix))
         and (where.taken_after is None or (taken is not None and taken >= where.taken_after))
@@ -170,3 +171,7 @@ def _matches(point: Point, where: Where) -> bool:
         and (where.uploaded_after is None or (uploaded is not None and uploaded >= where.uploaded_after))
         and (where.uploaded_before is None or (uploaded is not None and uploaded < where.uploaded_before))
     )
+
+
+def _is_wanted(tag: Tag, where: Where) -> bool:
+    return tag.tag == where.tag and tag.score >= (where.tag_score or 0)

@@ -115,6 +115,29 @@ async def test_the_threshold_is_the_least_score(client: httpx.AsyncClient, three
         assert len(found) == expected
 
 
+async def test_a_tag_and_its_least_score_narrow_searches_and_listings(
+    client: httpx.AsyncClient, index: VectorIndex
+) -> None:
+    def tags(**scores: float) -> list[dict[str, object]]:
+        return [{"tag": tag, "score": score} for tag, score in scores.items()]
+
+    surely, hardly = (
+        image_point("surely.jpg", tags=tags(cat=0.9)),
+        image_point("hardly.jpg", tags=tags(dog=0.9, cat=0.1)),
+    )
+    await index.write([surely, hardly, image_point("untagged.jpg")])
+    cases: list[tuple[dict[str, str], list[str]]] = [
+        ({"tag": "cat"}, ["hardly.jpg", "surely.jpg"]),
+        ({"tag": "cat", "tag_score": "0.5"}, ["surely.jpg"]),
+        ({"tag": "bird"}, []),
+    ]
+    for options, expected in cases:
+        assert sorted(keys(await client.get("/v1/search", params={"q": "x", **options}))) == expected
+        assert sorted(keys(await client.post("/v1/search", params=options, json={"text": "x"}))) == expected
+        listed = (await client.get("/v1/images", params=options)).json()["images"]
+        assert sorted(image["key"] for image in listed) == expected
+
+
 @pytest.fixture
 async def dated(index: VectorIndex) -> VectorIndex:
     def at(text: str) -> datetime:
