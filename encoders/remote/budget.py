@@ -112,7 +112,7 @@ class Budget:
 
 def _over(budget: str, setting: str, spent: Spent) -> ConfigurationError:
     return ConfigurationError(
-        f"the budget of {budget} a month for remote models is spent: {spent.images:,} requests and "
+        f"the budget of {budget} a month for remote models is spent: {spent.images:,} requests, "
         f"${spent.dollars:,.2f} in {spent.month} (UTC). What was indexed stays; raise {setting}, or wait for the next "
         "month, and start again"
     )

@@ -92,10 +92,10 @@ class Connection:
             raise Refused(said)
         wait = asked_to_wait(response.headers, body, self._clock.now())
         if status in (408, 425, 429) or status > 500:
-            raise Unanswered(f"{self._service} answers {said}", wait=wait)
+            raise Unanswered(f"it answers {said}", wait=wait)
         if status == httpx.codes.INTERNAL_SERVER_ERROR:
-            raise Unanswered(f"{self._service} answers {said}", wait=wait, suspicious=True)
-        raise Unexpected(f"{self._service} answers {said}, asked at {response.url.copy_with(query=None)}")
+            raise Unanswered(f"it answers {said}", wait=wait, suspicious=True)
+        raise Unexpected(f"it answers {said}, asked at {response.url.copy_with(query=None)}")
 
     def _about_the_token(self, said: str) -> str:
         variable = self._token.variable

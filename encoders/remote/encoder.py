@@ -27,6 +27,8 @@ from schemas.events import EncoderIdentity
 
 BLAMED_AFTER = 5
 """Attempts at which a service failed on one picture before the picture is suspected instead of the service."""
+STARTING = 4
+"""Answers after `load` that the start waits for too: so many golden inputs are embedded right after it."""
 _SUSPECTS = 1000
 
 
@@ -52,6 +54,7 @@ class RemoteEncoder:
         self._control = shrunk(control_picture(), side=options.side, max_bytes=options.max_bytes)
         self._identity: EncoderIdentity | None = None
         self._version = ""
+        self._answers = 0
         self._suspicions: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -89,7 +92,7 @@ class RemoteEncoder:
         if self._budget.limited:
             spent = self._budget.spent()
             self._options.notice(
-                f"{service.name}: {spent.images:,} requests and ${spent.dollars:,.2f} are spent in {spent.month}"
+                f"{service.name}: spent in {spent.month}: ${spent.dollars:,.2f}, requests: {spent.images:,}"
             )
 
     def prepare(self, image: Image.Image) -> Prepared:
@@ -105,7 +108,7 @@ class RemoteEncoder:
         vectors = np.zeros((len(batch), self.identity.dimension), dtype=np.float32)
         if not batch:
             return vectors
-        until = self._options.clock.monotonic() + self._options.patience
+        until = self._until()
         answers = self._all([one.tobytes() for one in batch], lambda jpeg: self._vector_of_image(jpeg, until))
         failures: dict[int, Exception] = {}
         for at, answer in enumerate(answers):
@@ -124,13 +127,19 @@ class RemoteEncoder:
         """Unit vectors of shape (n, dimension). Raises `ConfigurationError` where words get none."""
         if not texts:
             return np.zeros((0, self.identity.dimension), dtype=np.float32)
-        until = self._options.clock.monotonic() + self._options.patience
+        until = self._until()
         answers = self._all(list(texts), lambda text: self._vector_of_text(text, until))
         failures = [answer for answer in answers if isinstance(answer, Exception)]
         failures.sort(key=lambda failure: isinstance(failure, DependencyUnavailable))
         if failures:
             raise failures[0]
         return np.stack([answer for answer in answers if not isinstance(answer, Exception)]).astype(np.float32)
+
+    def _until(self) -> float:
+        """How long to wait in hand, as monotonic time."""
+        starting = self._answers < STARTING
+        patience = self._options.start_patience if starting else self._options.patience
+        return self._options.clock.monotonic() + patience
 
     def _all(self, items: Sequence[Any], embed: Callable[[Any], Numbers]) -> list[Numbers | Exception]:
         """Each item's vector or failure, several asked for at once; nothing is sent after a `ConfigurationError`."""
@@ -156,6 +165,7 @@ class RemoteEncoder:
             failed=lambda error: self._suspect(key, error),
         )
         with self._lock:
+            self._answers += 1
             self._suspicions.pop(key, None)
         return vector
 
@@ -168,6 +178,8 @@ class RemoteEncoder:
                 "choose a model that takes both"
             ) from error
         self._check_dimension(len(vector), "words")
+        with self._lock:
+            self._answers += 1
         return vector
 
     def _asked_again(self, question: Callable[[], tuple[Any, str]]) -> tuple[Any, str]:
@@ -181,7 +193,7 @@ class RemoteEncoder:
         try:
             vector = unit_vector(answer)
         except Unexpected as error:
-            raise Unanswered(f"{self._service.name}: {error}", suspicious=True) from error
+            raise Unanswered(str(error), suspicious=True) from error
         self._check_dimension(len(vector), "images")
         if version != self._version:
             raise ConfigurationError(

@@ -170,6 +170,8 @@ def options(service: Service, clock: FakeClock | None = None, **others: Any) -> 
     """Options that lead to the server, with tokens for every service."""
     tokens = {name: Token(name, TOKEN) for name in (HF_TOKEN, REPLICATE_API_TOKEN, SELF_HOSTED_TOKEN)}
     values: dict[str, Any] = {"url": service.url, "tokens": tokens, "clock": (clock or FakeClock()).clock()}
+    # Not more patience at the start than later, so that a test need not get through the start first.
+    values["start_patience"] = others.get("patience", 15.0)
     return RemoteOptions(**{**values, **others})
 
 
