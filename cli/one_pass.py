@@ -12,6 +12,7 @@ from cli.address import refuse_if_running
 from cli.embedded import EmbeddedPipeline, embedded_pipeline
 from cli.parts import Parts
 from cli.pass_report import PassOptions, show_report
+from cli.warm_up import model_line
 from runtime.lifecycle import ExitCode, run_components, stop_on_signals
 from runtime.settings import Settings
 
@@ -26,11 +27,13 @@ async def one_pass(settings: Settings, source: str, options: PassOptions) -> Exi
     console = Console(stderr=True, markup=False)
     if options.dry_run:
         async with embedded_pipeline(parts, source, only_read=True) as pipeline:
+            console.print(model_line(pipeline.engine), soft_wrap=True)
             reconciler = pipeline.reconciler(guard=options.guard, dry_run=True, retry_rejected=options.retry_rejected)
             show_report(await reconciler.run(), options, dry_run=True)
         return ExitCode.CLEAN
     with stop_on_signals(parts.log) as stop:
         async with embedded_pipeline(parts, source) as pipeline, stages_running(pipeline) as broken:
+            console.print(model_line(pipeline.engine), soft_wrap=True)
             work = asyncio.create_task(_pass(pipeline, options, console))
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait({work, stopping, broken}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,6 +1,7 @@
 """The index of a fleet: a Qdrant server, over gRPC."""
 
 import re
+import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -40,6 +41,8 @@ WRITE_CHUNK = 128
 """Points in one request."""
 READ_CHUNK = 1000
 """Points in one answer."""
+METADATA_SECONDS = 60.0
+"""How long the collection's metadata is believed: other processes change its canary."""
 
 
 class QdrantIndex:
@@ -68,6 +71,7 @@ class QdrantIndex:
         self._connected: AsyncQdrantClient | None = client
         self._place = f"the Qdrant server at {url}" if client is None else "the Qdrant server"
         self._metadata: CollectionMetadata | None = None
+        self._read_at = 0.0
 
     async def __aenter__(self) -> Self:
         """Connect. Raises `ConfigurationError` for a server that is too old and for a key that it refuses."""
@@ -101,11 +105,12 @@ class QdrantIndex:
 
     async def metadata(self) -> CollectionMetadata | None:
         """What the collection was made for; None while there is none."""
-        if self._metadata is None:
+        if self._metadata is None or time.monotonic() - self._read_at > METADATA_SECONDS:
             with translated(self._place):
-                if await self._client.collection_exists(self._collection):
-                    kept = (await self._client.get_collection(self._collection)).config.metadata
-                    self._metadata = CollectionMetadata.model_validate(kept) if kept else None
+                exists = await self._client.collection_exists(self._collection)
+                kept = (await self._client.get_collection(self._collection)).config.metadata if exists else None
+            self._metadata = CollectionMetadata.model_validate(kept) if kept else None
+            self._read_at = time.monotonic()
         return self._metadata
 
     async def ensure(self, metadata: CollectionMetadata) -> CollectionMetadata:

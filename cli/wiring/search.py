@@ -2,12 +2,13 @@
 
 from fastapi import FastAPI
 
-from cli.assembly import Assembly
-from cli.indexes import ensure_collection
+from cli.assembly import Assembly, Service
+from cli.canary import CanaryCheck, ensure_collection
 from cli.models import make_engine
 from cli.serving import index_status, search_app
 from cli.wiring.indexer import open_index
 from encoders.engine import EncoderEngine
+from runtime.lifecycle import Component
 from services.search.answers import StatusAnswer
 
 
@@ -19,7 +20,13 @@ async def wire(assembly: Assembly) -> None:
 
     engine: EncoderEngine = await assembly.share("engine", entered_engine)
     index = await open_index(assembly)
-    await ensure_collection(index, engine, assembly.parts)
+
+    async def checked() -> CanaryCheck:
+        check = await ensure_collection(index, engine, assembly.parts, writes=False)
+        assembly.groups[Service.SEARCH].append(Component("canary", check.run))
+        return check
+
+    await assembly.share("canary", checked)
 
     async def status() -> StatusAnswer:
         return await index_status(
