@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from encoders.encoder import Modality
+from encoders.filename_tags import DIMENSION as FILENAME_TAGS_DIMENSION
 from encoders.hashing import DIMENSION as HASHING_DIMENSION
 
 SMALL = "sightline-small"
@@ -79,6 +80,15 @@ CATALOGUE: tuple[Model, ...] = (
         0,
         "Apache-2.0",
         "Colours and layout, thousands of images a second. Finds the same picture again; knows no words.",
+    ),
+    Model(
+        "filename-tags",
+        Modality.IMAGES_AND_WORDS,
+        FILENAME_TAGS_DIMENSION,
+        0,
+        0,
+        "Apache-2.0",
+        "Words in names, folders and metadata; looks at no pixels. As good as the names are.",
     ),
     _clip(
         "ViT-B-32/laion2b_s34b_b79k",

@@ -2,6 +2,7 @@
 
 from encoders.catalogue import CATALOGUE
 from encoders.encoder import Encoder
+from encoders.filename_tags import FilenameTagsEncoder
 from encoders.hashing import HashingEncoder
 from encoders.remote.names import is_remote, make_remote
 from encoders.remote.options import RemoteOptions
@@ -17,6 +18,8 @@ def make_encoder(name: str, *, device: str = "auto", remote: RemoteOptions | Non
     """
     if name == "hashing":
         return HashingEncoder()
+    if name == "filename-tags":
+        return FilenameTagsEncoder()
     if is_remote(name):
         return make_remote(name, remote or RemoteOptions())
     return _open_clip(name, device)
