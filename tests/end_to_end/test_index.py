@@ -49,6 +49,27 @@ def test_reconcile_compares_twice_and_tells_the_counts_to_prometheus(photos: Pat
     assert "images" in done.stderr, "a progress bar is shown"
 
 
+def test_a_pass_whose_vectors_are_not_the_index_s_writes_nothing(photos: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    first = run_command("index", photos, "--data-dir", data)
+    assert first.returncode == 0, first.stderr
+    assert "images/s without decoding" in first.stderr, "what the first forward pass took is shown"
+    [file] = data.rglob("collection.json")
+    collection = json.loads(file.read_text())
+    vectors = collection["canary"]["vectors"]
+    vectors["photo"] = vectors["drawing"]
+    collection["canary"]["matched_with"]["PIL"] = "1.1.7"
+    file.write_text(json.dumps(collection))
+    shutil.copyfile(next(photos.glob("*.jpg")), photos / "more.jpg")
+    for command in ("index", "reconcile"):
+        refused = run_command(command, photos, "--data-dir", data)
+        assert refused.returncode == 2, refused
+        assert "sightline: hashing no longer makes the vectors that the index in" in refused.stderr
+        assert "PIL 1.1.7" in refused.stderr
+    counted = run_command("status", "--data-dir", data)
+    assert "6 indexed" in counted.stdout
+
+
 def test_an_interrupted_pass_is_taken_up_where_it_ended(photos: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     assert run_command("index", photos, "--data-dir", data).returncode == 0

@@ -1,0 +1,191 @@
+"""Ready means that the model has made vectors, and that they are the collection's: /readyz of each command."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from qdrant_client import AsyncQdrantClient
+
+from cli.canary import VectorsMoved
+from cli.distributed import run_services
+from cli.transports import InProcessTransport
+from cli.up import up
+from encoders.canary import GOLDEN
+from runtime.http import HttpServer
+from runtime.settings import Settings, load_settings
+from schemas.collection import Canary
+from stores.qdrant_server import QdrantIndex
+from tests.unit.cli.stand_ins import PATIENCE, StandIn
+
+pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
+
+Command = Callable[[Settings], Coroutine[Any, Any, object]]
+
+
+class Machine:
+    """What the commands find around them: a model, a Qdrant server in memory, no Kafka but what stands in for it."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.client = AsyncQdrantClient(":memory:")
+        self.encoder = StandIn()
+        self.servers: list[HttpServer] = []
+        self.folder = folder
+        patch.setattr("cli.models.make_encoder", lambda *_, **__: self.encoder)
+        patch.setattr("cli.indexes.QdrantIndex", lambda collection, **_: QdrantIndex(collection, client=self.client))
+        patch.setattr("cli.distributed.check_broker", self._nothing)
+        patch.setattr("cli.distributed.ensure_topics", self._nothing)
+        patch.setattr("cli.distributed.KafkaTransport", lambda parts, entered: InProcessTransport(parts))
+        for command in ("cli.up", "cli.distributed"):
+            patch.setattr(f"{command}.HttpServer", self._server)
+
+    async def _nothing(self, *_: object) -> None:
+        """What a broker would be asked."""
+
+    def _server(self, *arguments: Any, **options: Any) -> HttpServer:
+        self.servers.append(HttpServer(*arguments, **options))
+        return self.servers[-1]
+
+    def settings(self, *, qdrant: bool = True) -> Settings:
+        environment = {"SIGHTLINE_KAFKA__BOOTSTRAP_SERVERS": "kafka:9092", "SIGHTLINE_TAGS__ENABLED": "false"}
+        if qdrant:
+            environment["SIGHTLINE_QDRANT__URL"] = "http://qdrant:6333"
+        return load_settings(environment, data_dir=self.folder / "data", port=0)
+
+    async def readiness(self) -> tuple[int, list[str]]:
+        """The status of /readyz, and why it is not 200."""
+        async with httpx.AsyncClient(base_url=self.servers[-1].address, trust_env=False) as client:
+            answer = await client.get("/readyz")
+        return answer.status_code, answer.json()["problems"]
+
+    async def canary(self) -> Canary | None:
+        async with QdrantIndex("images__hashing", client=self.client) as index:
+            stored = await index.metadata()
+            return stored.canary if stored else None
+
+
+@pytest.fixture
+async def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Machine]:
+    (tmp_path / "photos").mkdir()
+    made = Machine(tmp_path, monkeypatch)
+    yield made
+    await made.client.close()
+
+
+@asynccontextmanager
+async def running(work: Coroutine[Any, Any, object]) -> AsyncIterator["asyncio.Task[object]"]:
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError, VectorsMoved):
+            await task
+
+
+async def until(task: "asyncio.Task[object]", true: Callable[[], Coroutine[Any, Any, bool]]) -> None:
+    for _ in range(int(PATIENCE / 0.01)):
+        if task.done():
+            task.result()
+        if await true():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come about")
+
+
+@pytest.mark.parametrize("command", ["up", "run embedder", "run search", "run ingest embedder indexer search"])
+async def test_ready_is_after_the_forward_pass_and_the_canary(machine: Machine, command: str) -> None:
+    if command == "run search":
+        async with running(run_services(machine.settings(), ["embedder"])) as embedder:
+            await until(embedder, lambda: is_kept(machine))
+        machine.servers.clear()
+        machine.encoder = StandIn()
+    machine.encoder.loads.clear()
+    machine.encoder.reads.clear()
+    work = (
+        up(machine.settings(), str(machine.folder / "photos"))
+        if command == "up"
+        else run_services(machine.settings(), command.split()[1:])
+    )
+    async with running(work) as task:
+        await until(task, lambda: serves(machine))
+        status, problems = await machine.readiness()
+        assert status == 503
+        assert problems, "it says what it waits for"
+
+        machine.encoder.loads.set()
+        await until(task, lambda: started_to_read(machine))
+        assert (await machine.readiness())[0] == 503, "it has made a forward pass, and the canary is under way"
+
+        machine.encoder.reads.set()
+        await until(task, lambda: is_ready(machine))
+        canary = await machine.canary()
+        assert canary is not None
+        assert list(canary.vectors) == list(GOLDEN)
+
+
+@pytest.mark.parametrize("command", ["up", "run embedder", "run ingest embedder indexer search"])
+async def test_a_writer_whose_vectors_moved_never_gets_ready(machine: Machine, command: str) -> None:
+    async with running(run_services(machine.settings(), ["embedder"])) as embedder:
+        await until(embedder, lambda: is_kept(machine))
+    machine.encoder = StandIn(0.99)
+    work = (
+        up(machine.settings(), str(machine.folder / "photos"))
+        if command == "up"
+        else run_services(machine.settings(), command.split()[1:])
+    )
+    with pytest.raises(VectorsMoved, match=r"images__hashing of the Qdrant server at http://qdrant:6333.*0\.99"):
+        await asyncio.wait_for(work, PATIENCE)
+
+
+async def test_a_search_in_another_number_type_serves_and_makes_no_collection(machine: Machine) -> None:
+    machine.encoder = StandIn(dtype="float32")
+    async with running(run_services(machine.settings(), ["search"])) as search:
+        await until(search, lambda: is_ready(machine))
+        assert not await machine.client.collection_exists("images__hashing"), "the embedder's number type decides"
+    machine.encoder = StandIn(dtype="bfloat16")
+    async with running(run_services(machine.settings(), ["embedder"])) as embedder:
+        await until(embedder, lambda: is_kept(machine))
+    machine.servers.clear()
+    machine.encoder = StandIn(0.9995, dtype="float32")
+    async with running(run_services(machine.settings(), ["search"])) as search:
+        await until(search, lambda: serves(machine))
+        await until(search, lambda: is_ready(machine))
+        async with httpx.AsyncClient(base_url=machine.servers[-1].address, trust_env=False) as client:
+            assert (await client.get("/v1/search", params={"q": "a boat"})).status_code == 200
+
+
+async def test_an_embedder_that_cannot_see_the_index_says_so_and_works(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="sightline")
+    async with running(run_services(machine.settings(qdrant=False), ["embedder"])) as task:
+        await until(task, lambda: is_ready(machine))
+    actions = [getattr(one, "action", "") for one in caplog.records]
+    assert "canary_unchecked" in actions
+    [ready] = [one for one in caplog.records if getattr(one, "action", "") == "model_ready"]
+    assert {"prepare_ms", "forward_ms", "finish_ms", "images_per_second"} <= set(vars(ready)["fields"])
+
+
+async def serves(machine: Machine) -> bool:
+    if not machine.servers:
+        return False
+    with suppress(httpx.TransportError, RuntimeError):
+        return bool(await machine.readiness())
+    return False
+
+
+async def is_ready(machine: Machine) -> bool:
+    return await serves(machine) and (await machine.readiness())[0] == 200
+
+
+async def is_kept(machine: Machine) -> bool:
+    return await machine.canary() is not None
+
+
+async def started_to_read(machine: Machine) -> bool:
+    return machine.encoder.reading.is_set()
