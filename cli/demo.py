@@ -4,24 +4,23 @@ import asyncio
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
 
-import httpx
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from cli.demo_searches import show_searches
 from cli.embedded import EmbeddedPipeline, embedded_pipeline
 from cli.parts import Parts
-from cli.search import answer_of, show_results
-from cli.serving import index_status, search_app
-from imaging.samples import draw_samples, write_broken
+from cli.warm_up import model_line
+from imaging.sample_scenes import SampleScene, draw_sample_scenes
+from imaging.samples import write_broken
 from runtime import log
 from runtime.lifecycle import ExitCode, run_components
-from runtime.probes import Probes
 from runtime.settings import Settings, load_settings
 from schemas.collection import Status
 from schemas.errors import SightlineError
@@ -30,6 +29,9 @@ from stores.vectors import StoredPoint, Where
 
 ADDED = 40
 """Images that are added one by one while the pipeline runs, to measure upload-to-searchable."""
+
+Shown = dict[str, SampleScene]
+"""What the folder shows now, by key."""
 
 
 async def demo(images: int, *, model: str | None = None, keep: bool) -> ExitCode:
@@ -41,7 +43,7 @@ async def demo(images: int, *, model: str | None = None, keep: bool) -> ExitCode
         return await _demo(settings, place / "photos", images, Console(highlight=False, markup=False))
     finally:
         if keep:
-            print(f"kept {place}; try: sightline search --data-dir {place / 'data'} --image PHOTO")
+            print(f"kept {place}; try: sightline search --data-dir {place / 'data'} 'a cat'")
         else:
             shutil.rmtree(place, ignore_errors=True)
 
@@ -49,18 +51,20 @@ async def demo(images: int, *, model: str | None = None, keep: bool) -> ExitCode
 async def _demo(settings: Settings, photos: Path, images: int, console: Console) -> ExitCode:
     console.rule("Sightline demo")
     started = time.perf_counter()
-    samples = await asyncio.to_thread(draw_samples, photos, images, seed=7)
+    samples = await asyncio.to_thread(draw_sample_scenes, photos, images, seed=7)
     broken = await asyncio.to_thread(write_broken, photos)
     console.print(f"drew {len(samples)} images and {len(broken)} broken files in {time.perf_counter() - started:.1f} s")
-    late = await asyncio.to_thread(draw_samples, photos.with_name("late"), ADDED, seed=8)
+    late = await asyncio.to_thread(draw_sample_scenes, photos.with_name("late"), ADDED, seed=8)
     parts = Parts.make(settings, budget_stops=False)
     async with embedded_pipeline(parts, str(photos)) as pipeline, _running(pipeline) as failing:
+        console.print(model_line(pipeline.engine))
         seconds = await _index_all(pipeline, len(samples), len(broken), console, failing)
         console.print(f"indexed {len(samples)} images in {seconds:.1f} s: {len(samples) / seconds:.0f} images/s")
-        waits = [await _add(pipeline, photos, path) for path in late]
-        await _overwrite(pipeline, photos, samples[0], samples[1], console)
-        await _delete(pipeline, photos, samples[2], console)
-        await _show_searches(parts, pipeline, photos, samples, console)
+        shown = {scene.path.relative_to(photos).as_posix(): scene for scene in samples}
+        waits = [await _add(pipeline, photos, scene, shown) for scene in late]
+        await _overwrite(pipeline, photos, samples[0], samples[1], shown, console)
+        await _delete(pipeline, photos, samples[2], shown, console)
+        await show_searches(parts, pipeline, shown, console)
         await _show_rejected(pipeline, console)
         p50, p99 = np.percentile(np.array(waits) * 1000, [50, 99])
         console.print(f"upload to searchable, {ADDED} images one by one: p50 {p50:.0f} ms, p99 {p99:.0f} ms")
@@ -109,29 +113,34 @@ async def _index_all(
     return searchable or time.perf_counter() - started
 
 
-async def _add(pipeline: EmbeddedPipeline, photos: Path, path: Path) -> float:
-    target = photos / f"late-{path.name}"
-    await asyncio.to_thread(shutil.copyfile, path, target)
+async def _add(pipeline: EmbeddedPipeline, photos: Path, scene: SampleScene, shown: Shown) -> float:
+    target = photos / scene.path.name
+    await asyncio.to_thread(shutil.copyfile, scene.path, target)
     closed = time.perf_counter()
     one = point_id("folder", pipeline.source.store.bucket, target.name)
     await _see(pipeline, one, lambda point: point is not None and point.payload.status is Status.INDEXED)
+    shown[target.name] = scene
     return time.perf_counter() - closed
 
 
-async def _overwrite(pipeline: EmbeddedPipeline, photos: Path, old: Path, by: Path, console: Console) -> None:
-    key = old.relative_to(photos).as_posix()
+async def _overwrite(
+    pipeline: EmbeddedPipeline, photos: Path, old: SampleScene, by: SampleScene, shown: Shown, console: Console
+) -> None:
+    key = old.path.relative_to(photos).as_posix()
     one = point_id("folder", pipeline.source.store.bucket, key)
     before = (await pipeline.index.get([one]))[0].payload.sha256
-    await asyncio.to_thread(shutil.copyfile, by, old)
+    await asyncio.to_thread(shutil.copyfile, by.path, old.path)
     await _see(pipeline, one, lambda point: point is not None and point.payload.sha256 != before)
-    console.print(f"overwrote {key} with {by.name}: its vector is now the new picture's")
+    shown[key] = by
+    console.print(f"overwrote {key} with {by.path.name}: its vector is now the new picture's")
 
 
-async def _delete(pipeline: EmbeddedPipeline, photos: Path, path: Path, console: Console) -> None:
-    key = path.relative_to(photos).as_posix()
+async def _delete(pipeline: EmbeddedPipeline, photos: Path, scene: SampleScene, shown: Shown, console: Console) -> None:
+    key = scene.path.relative_to(photos).as_posix()
     one = point_id("folder", pipeline.source.store.bucket, key)
-    await asyncio.to_thread(path.unlink)
+    await asyncio.to_thread(scene.path.unlink)
     await _see(pipeline, one, lambda point: point is not None and point.payload.status is Status.GONE)
+    del shown[key]
     console.print(f"deleted {key}: it is no longer found")
 
 
@@ -144,21 +153,6 @@ async def _see(pipeline: EmbeddedPipeline, one: UUID, wanted: Callable[[StoredPo
                 f"{one} did not change within 30 s; something is wrong with this machine or with Sightline"
             )
         await asyncio.sleep(0.002)
-
-
-async def _show_searches(
-    parts: Parts, pipeline: EmbeddedPipeline, photos: Path, samples: Sequence[Path], console: Console
-) -> None:
-    index, engine = pipeline.index, pipeline.engine
-    app = search_app(parts, index, engine, Probes(), lambda: index_status(index, engine))
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://sightline") as client:
-        for path in (samples[10], samples[len(samples) // 2]):
-            files = {"image": (path.name, path.read_bytes())}
-            answer = answer_of(await client.post("/v1/search", params={"limit": 4}, files=files))
-            console.print(f"\nsearch by the picture {path.relative_to(photos)} ({answer['took_ms']:.0f} ms)")
-            show_results(answer["results"], console)
-    console.print()
 
 
 async def _show_rejected(pipeline: EmbeddedPipeline, console: Console) -> None:

@@ -32,10 +32,10 @@ def draw_samples(folder: Path, count: int, seed: int, *, sizes: tuple[tuple[int,
     paths = []
     for number in range(count):
         kind = tuple(SCENES)[number % len(SCENES)]
-        png = number % 3 == 2
-        path = folder / f"{number:04d}-{kind}{'.png' if png else '.jpg'}"
+        suffix, encode = encode_sample(number)
+        path = folder / f"{number:04d}-{kind}{suffix}"
         image = draw_scene(kind, *sizes[number // 2 % len(sizes)], seed=seed * 1_000_003 + number)
-        path.write_bytes(_png(image) if png else _jpeg(image, number))
+        path.write_bytes(encode(image))
         paths.append(path)
     return paths
 
@@ -46,6 +46,16 @@ def draw_scene(kind: str, width: int, height: int, seed: int) -> Image.Image:
     image = SCENES[kind](random, width, height)
     grain = random.integers(-6, 7, (height, width, 1), dtype=np.int16)
     return Image.fromarray(np.clip(np.asarray(image).astype(np.int16) + grain, 0, 255).astype(np.uint8))
+
+
+def encode_sample(number: int) -> tuple[str, Callable[[Image.Image], bytes]]:
+    """The suffix of sample `number` and what makes its bytes: two of three are JPEG, the others PNG.
+
+    Half of the JPEGs carry a date and a camera, some of these an EXIF orientation.
+    """
+    if number % 3 == 2:
+        return ".png", _png
+    return ".jpg", lambda image: _jpeg(image, number)
 
 
 def write_broken(folder: Path, seed: int = 0) -> list[Path]:

@@ -1,0 +1,1 @@
+"""How `sightline-small` is made and measured: concepts, captions, training, evaluation."""
