@@ -12,7 +12,7 @@ from PIL import Image
 from schemas.events import EncoderIdentity, ImageFacts
 
 Prepared = NDArray[np.uint8]
-"""One image ready for the forward pass, in the encoder's own fixed shape (for open_clip: height x width x 3)."""
+"""One image ready for the forward pass, in the encoder's own shape (for open_clip: height x width x 3)."""
 
 Vectors = NDArray[np.float32]
 """Shape (n, dimension), rows of unit length."""
@@ -122,8 +122,8 @@ class NamedEncoder(Protocol):
     `Encoder.prepare`. The same bytes under another key are another image.
     """
 
-    def prepare_named(self, image: ImageFacts, key: str) -> Prepared:
-        """The model's input from what the bytes say and the object's key, empty where there is none.
+    def prepare_named(self, image: ImageFacts, key: str, keywords: Sequence[str] = ()) -> Prepared:
+        """The model's input from what the bytes say, the object's key, empty where there is none, and keywords.
 
         CPU only, safe to call from several threads at once.
         """

@@ -68,7 +68,7 @@ class Connection:
         text = self._token.hidden(response.text)
         try:
             body = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         if response.is_success:
             if body is None:

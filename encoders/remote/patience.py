@@ -18,6 +18,7 @@ class Patience:
         self._service = service
         self._clock = clock
         self._gate = Gate(clock)
+        self._trouble = ""
 
     def ask(
         self,
@@ -38,12 +39,16 @@ class Patience:
             if closed > 0:
                 self._rest(self._gate.reason, closed, until, waiting)
                 continue
+            if self._trouble and self._clock.monotonic() > until:
+                # Others have used up the time; with a service that hangs, each would take as long again.
+                self._rest(self._trouble, 0.0, until, waiting)
             try:
                 answer = question()
             except Refused:
-                self._gate.answered()
+                self._answered()
                 raise
             except Unanswered as error:
+                self._trouble = error.detail
                 failed(error)
                 if error.shared:
                     self._gate.close(error.detail, error.wait)
@@ -51,8 +56,12 @@ class Patience:
                     self._rest(error.detail, pause(attempt) if error.wait is None else error.wait, until, waiting)
                 attempt += 1
             else:
-                self._gate.answered()
+                self._answered()
                 return answer
+
+    def _answered(self) -> None:
+        self._trouble = ""
+        self._gate.answered()
 
     def _rest(self, reason: str, seconds: float, until: float, waiting: Callable[[str, float], None]) -> None:
         if self._clock.monotonic() + seconds > until:

@@ -134,6 +134,7 @@ def test_a_limit_met_by_one_thread_holds_the_others_back(
         Answer(529, {}),
         Answer(408, {}),
         Answer(200, "<html>a captive portal</html>"),
+        Answer(200, "[" * 100_000),
         Answer(404, {"error": "Not Found"}),
     ],
     ids=lambda answer: f"{answer.status}",
@@ -181,6 +182,30 @@ def test_a_server_that_hangs_is_given_up_and_asked_again(service: Service, clock
         release.set()
     assert len(service.asked) >= 2
     assert np.allclose(vector, forward(encoder)[0])
+
+
+def test_a_service_that_hangs_holds_a_batch_only_once(
+    encoder: RemoteEncoder, service: Service, clock: FakeClock
+) -> None:
+    def hangs(asked: Asked) -> Answer:
+        clock.time += 60
+        return Answer(500, {"error": "timeout inside"})
+
+    service.respond = hangs
+    away = {at: failure for part in range(3) for at, failure in failures(encoder, range(6)).items()}
+    assert all(isinstance(one, DependencyUnavailable) for one in away.values())
+    assert len(service.asked) <= 3 * 4, "one request for each thread"
+    service.respond = lambda asked: Answer(body=look(asked.data))
+    assert forward(encoder, range(6)).shape == (6, 12)
+
+
+def test_a_slow_service_that_answers_is_no_outage(encoder: RemoteEncoder, service: Service, clock: FakeClock) -> None:
+    def slow(asked: Asked) -> Answer:
+        clock.time += 60
+        return Answer(body=look(asked.data))
+
+    service.respond = slow
+    assert forward(encoder, range(6)).shape == (6, 12)
 
 
 def test_a_connection_that_breaks_off_is_tried_again(
