@@ -188,7 +188,7 @@ class EncoderEngine:
             decoded = opened.decode()
             try:
                 if isinstance(self.encoder, NamedEncoder):
-                    return decoded.facts, self.encoder.prepare_named(decoded.facts, key)
+                    return decoded.facts, self.encoder.prepare_named(decoded.facts, key, opened.keywords())
                 return decoded.facts, self.encoder.prepare(decoded.image)
             except Exception as error:
                 # A MemoryError too: the bytes would come again after a restart, and stop the process every time.

@@ -13,6 +13,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from pillow_heif import HeifImageFile
 
 from imaging.formats import BadImage, sniff
+from imaging.keywords import read_keywords
 from imaging.metadata import read_metadata
 from imaging.pixels import to_rgb, upright
 from schemas.dead_letter import RejectReason
@@ -77,6 +78,10 @@ class OpenedImage:
             raise
         except Exception as error:
             raise _failed(self.format, error) from error
+
+    def keywords(self) -> tuple[str, ...]:
+        """What people called the image, as `imaging.keywords` reads it; all of it once `decode` has been called."""
+        return read_keywords(self._image)
 
     def _decode(self) -> DecodedImage:
         image = self._image

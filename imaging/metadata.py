@@ -79,7 +79,7 @@ def _orientation(value: Any) -> int | None:
 def _taken_at(ifds: list[Mapping[int, Any]]) -> datetime | None:
     for tag in _DATE_TAGS:
         for ifd in reversed(ifds):
-            moment = _date(_text(ifd.get(tag)))
+            moment = _date(plain_text(ifd.get(tag)))
             if moment is not None:
                 return moment
     return None
@@ -93,7 +93,7 @@ def _date(text: str) -> datetime | None:
 
 
 def _camera(ifds: list[Mapping[int, Any]]) -> str | None:
-    make, model = _text(_first(ifds, Base.Make)), _text(_first(ifds, Base.Model))
+    make, model = plain_text(_first(ifds, Base.Make)), plain_text(_first(ifds, Base.Model))
     brand = make.split(" ")[0].lower()
     name = model if brand and model.lower().startswith(brand) else f"{make} {model}"
     return name.strip()[:MAX_CAMERA_LENGTH].strip() or None
@@ -106,7 +106,7 @@ def _location(image: Image.Image) -> Location | None:
     lat = _degrees(gps.get(GPS.GPSLatitude), gps.get(GPS.GPSLatitudeRef), "NS", 90)
     lon = _degrees(gps.get(GPS.GPSLongitude), gps.get(GPS.GPSLongitudeRef), "EW", 180)
     # Receivers without a fix write zeros; another datum would be off by up to several hundred metres.
-    if lat is None or lon is None or lat == lon == 0 or not _is_wgs84(_text(gps.get(GPS.GPSMapDatum))):
+    if lat is None or lon is None or lat == lon == 0 or not _is_wgs84(plain_text(gps.get(GPS.GPSMapDatum))):
         return None
     return Location(lat=lat, lon=lon)
 
@@ -118,7 +118,7 @@ def _is_wgs84(datum: str) -> bool:
 
 def _degrees(parts: Any, reference: Any, signs: str, most: int) -> float | None:
     """Degrees, minutes and seconds as signed decimal degrees. Without a hemisphere they name four places: None."""
-    hemisphere = _text(reference)[:1].upper()
+    hemisphere = plain_text(reference)[:1].upper()
     parts = parts if isinstance(parts, tuple | list) else (parts,)
     if not hemisphere or hemisphere not in signs or not 1 <= len(parts) <= 3:
         return None
@@ -134,7 +134,8 @@ def _degrees(parts: Any, reference: Any, signs: str, most: int) -> float | None:
     return degrees if hemisphere == signs[0] else -degrees
 
 
-def _text(value: Any) -> str:
+def plain_text(value: Any) -> str:
+    """What a text field of metadata says, printable and on one line; empty for what is no text."""
     # Exif allows ASCII only, writers use UTF-8, Pillow reads Latin-1.
     with contextlib.suppress(UnicodeError):
         value = value.encode("latin-1") if isinstance(value, str) else value

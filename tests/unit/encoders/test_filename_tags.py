@@ -32,9 +32,10 @@ def best(query: str, *keys: str, facts: ImageFacts = FACTS) -> str:
     return max(keys, key=lambda key: float(asked @ vector(key, facts)))
 
 
-def jpeg() -> bytes:
+def jpeg(keyword: str = "") -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (40, 30), (200, 30, 30)).save(buffer, "JPEG")
+    xmp = f"<dc:subject><rdf:Bag><rdf:li>{keyword}</rdf:li></rdf:Bag></dc:subject>".encode()
+    Image.new("RGB", (40, 30), (200, 30, 30)).save(buffer, "JPEG", xmp=xmp)
     return buffer.getvalue()
 
 
@@ -168,6 +169,8 @@ async def test_the_engine_hands_the_key_over_and_refuses_broken_bytes_all_the_sa
         ]
         assert asked @ shoe > 0.5 > asked @ bag
         assert abs(float(asked @ nameless)) < 0.2
+        called = await engine.embed_image(jpeg("a red shoe"), key="IMG_0001.jpg")
+        assert asked @ called.vector > 0.4
         for broken in (b"", b"<html>", jpeg()[:300]):
             with pytest.raises(BadImage):
                 await engine.embed_image(broken, key="red_shoe.jpg")
