@@ -24,6 +24,7 @@ from schemas.errors import DependencyUnavailable
 from schemas.topics import IMAGE_EMBEDDINGS, IMAGE_EVENTS
 from services.embedder.metrics import EmbedderMetrics
 from services.embedder.stage import EmbedderStage
+from services.embedder.tagging import Tagging
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.stage import IndexerStage
 from services.indexer.sweep import Sweeper
@@ -57,6 +58,8 @@ class EmbeddedPipeline:
     watch: FolderWatch | None
     canary: CanaryCheck | None
     """None where nothing is written."""
+    tagging: Tagging | None
+    """None where nothing is written, or no tags are wanted."""
     gap: asyncio.Event
     """Set when changes may have been missed: compare soon."""
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -175,6 +178,7 @@ async def embedded_pipeline(
         queues.watch(embeddings)
         dead_letters = FileDeadLetters(settings.data_dir / "dead-letters")
         stages = [parts.metrics.stage("embedder"), parts.metrics.stage("indexer")]
+        tagging = None if only_read else make_tagging(parts, engine)
         embedder = await entered.enter_async_context(
             EmbedderStage(
                 OneStore(source.store),
@@ -183,7 +187,7 @@ async def embedded_pipeline(
                 cache_entries=settings.encoder.cache_entries,
                 in_hand=2 * settings.encoder.batch_size,
                 in_hand_bytes=settings.limits.in_hand_bytes,
-                tagging=None if only_read else make_tagging(parts, engine),
+                tagging=tagging,
                 with_location=settings.payload.gps,
             )
         )
@@ -228,6 +232,7 @@ async def embedded_pipeline(
             reconcile_metrics=ReconcileMetrics(parts.registry),
             watch=_watch(parts, source, patterns, events, index, gap),
             canary=canary,
+            tagging=tagging,
             gap=gap,
         )
 

@@ -182,6 +182,23 @@ def search(
     run(work(settings, query, as_json=as_json))
 
 
+@app.command()
+def retag(
+    everything: Annotated[bool, typer.Option("--all", help="Images whose tags are up to date too.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, show five changes, and change nothing.")] = False,
+    data_dir: DataDir = None,
+    model: Model = None,
+    as_json: AsJson = False,
+    log_level: LogLevel = None,
+) -> None:
+    """Give all images new tags from their stored vectors, after a change of the vocabulary; reads no image."""
+    from cli.retag import RetagOptions
+    from cli.retag import retag as work
+
+    settings = settings_for(data_dir=data_dir, encoder__model=model, log_level=log_level, quiet="WARNING")
+    run(work(settings, RetagOptions(everything=everything, dry_run=dry_run, as_json=as_json)))
+
+
 @app.command("run")
 def run_services(
     services: Annotated[list[str], typer.Argument(metavar="SERVICE...", help="ingest, embedder, indexer, search")],

@@ -5,6 +5,7 @@ from rich.console import Console
 from cli.address import leave_address, refuse_if_running
 from cli.embedded import EmbeddedPipeline, embedded_pipeline
 from cli.parts import Parts
+from cli.retag_job import make_retag_job
 from cli.serving import Front, index_status, search_app
 from cli.sources import check_source
 from runtime.http import HttpServer
@@ -33,8 +34,14 @@ async def up(settings: Settings, source: str) -> ExitCode:
             async with probes, server, embedded_pipeline(parts, source) as pipeline:
                 for name, stage in zip(("embedder", "indexer"), pipeline.stages, strict=True):
                     probes.stage(name, stage)
+                retag = make_retag_job(parts, pipeline.index, pipeline.tagging)
                 front.app = search_app(
-                    parts, pipeline.index, pipeline.engine, probes, lambda: _status(pipeline, server.address)
+                    parts,
+                    pipeline.index,
+                    pipeline.engine,
+                    probes,
+                    lambda: _status(pipeline, server.address),
+                    [retag.router],
                 )
                 pipeline_ready.ready()
                 try:
@@ -42,7 +49,7 @@ async def up(settings: Settings, source: str) -> ExitCode:
                         console.print(f"sightline keeps {pipeline.source.text} indexed; search it at {server.address}")
                         await run_components(
                             [
-                                pipeline.feed_components(),
+                                [*pipeline.feed_components(), Component("retag", retag.run)],
                                 *pipeline.stage_components(),
                                 [Component("http", server.serve_until)],
                             ],

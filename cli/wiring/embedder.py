@@ -3,6 +3,7 @@
 from cli.assembly import Assembly, Service
 from cli.canary import CanaryCheck, ensure_collection
 from cli.models import make_engine
+from cli.retag_job import make_retag_job
 from cli.sources import S3Buckets
 from cli.tagging import make_tagging
 from cli.warm_up import tell_model
@@ -25,6 +26,7 @@ async def wire(assembly: Assembly) -> None:
 
     engine: EncoderEngine = await assembly.share("engine", engine_with_metrics)
     await _check_vectors(assembly, engine)
+    tagging = make_tagging(assembly.parts, engine)
     stage = EmbedderStage(
         await assembly.entered.enter_async_context(S3Buckets(settings)),
         engine,
@@ -32,7 +34,7 @@ async def wire(assembly: Assembly) -> None:
         cache_entries=settings.encoder.cache_entries,
         in_hand=2 * settings.encoder.batch_size,
         in_hand_bytes=settings.limits.in_hand_bytes,
-        tagging=make_tagging(assembly.parts, engine),
+        tagging=tagging,
         with_location=settings.payload.gps,
     )
     await assembly.consume(
@@ -43,6 +45,11 @@ async def wire(assembly: Assembly) -> None:
         out=IMAGE_EMBEDDINGS,
         consumers=settings.encoder.consumers,
     )
+    if not settings.qdrant.url and Service.INDEXER in assembly.services:
+        # Nobody else can open this index.
+        retag = make_retag_job(assembly.parts, await open_index(assembly), tagging)
+        assembly.routers.append(retag.router)
+        assembly.groups[Service.EMBEDDER].append(Component("retag", retag.run))
 
 
 async def _check_vectors(assembly: Assembly, engine: EncoderEngine) -> None:
