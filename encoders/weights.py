@@ -94,7 +94,7 @@ def find_weights(name: str) -> Source:
     if is_path(weights):
         # Such a file is handed to open_clip by name, so that it may end in .pt as well.
         path = _checkpoint(Path(weights).expanduser(), architecture, (*SUFFIXES, ".pt"))
-        options = {"force_preprocess_cfg": _preprocessing_beside(path) or shared_preprocessing(architecture)}
+        options = {"force_preprocess_cfg": shared_preprocessing(architecture)} | _said_beside(path)
         return Source(model_label(name), architecture, str(path), options=options, checkpoint=path)
     return _tag(name, architecture, weights)
 
@@ -214,11 +214,15 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _preprocessing_beside(checkpoint: Path) -> dict[str, Any]:
-    """What the description next to a checkpoint says of preprocessing, where there is one."""
-    config = checkpoint.with_name(CONFIG)
-    found = _read_config(config).get("preprocess_cfg") if config.is_file() else None
-    return dict(found) if isinstance(found, dict) else {}
+def _said_beside(checkpoint: Path) -> dict[str, Any]:
+    """What the description next to a checkpoint says of preprocessing and activation, where there is one."""
+    path = checkpoint.with_name(CONFIG)
+    config = _read_config(path) if path.is_file() else {}
+    model, preprocessing = config.get("model_cfg"), config.get("preprocess_cfg")
+    said: dict[str, Any] = {"force_preprocess_cfg": preprocessing} if isinstance(preprocessing, dict) else {}
+    if isinstance(model, dict) and model.get("quick_gelu"):
+        said["force_quick_gelu"] = True
+    return said
 
 
 def _preprocessing_of(architecture: str, tag: str) -> dict[str, Any]:
