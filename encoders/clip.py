@@ -16,7 +16,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from encoders.checkpoints import misfit, shapes
-from encoders.encoder import Modality, OutOfMemory, Prepared, Scoring, Vectors
+from encoders.devices import choose_device, choose_dtype, guarded
+from encoders.encoder import Modality, Prepared, Scoring, Vectors
 from encoders.preprocessing import Preprocessing
 from encoders.tokenizer import Tokenizer, load_tokenizer
 from encoders.vision_transformer import FastVisionTransformer, can_be_fast
@@ -42,8 +43,8 @@ class OpenClipEncoder:
     def __init__(self, name: str, *, device: str = "auto") -> None:
         self.name = name
         self.scoring: Scoring | None = None
-        self._device = _choose_device(device)
-        self._dtype = _choose_dtype(self._device)
+        self._device = choose_device(device)
+        self._dtype = choose_dtype(self._device)
         self._identity: EncoderIdentity | None = None
         self._tokenizer: Tokenizer | None = None
         self._tokenizer_obstacle = ""
@@ -104,26 +105,14 @@ class OpenClipEncoder:
             raise ConfigurationError(self._tokenizer_obstacle)
         with torch.inference_mode():
             tokens = self._tokenizer(list(texts)).to(self._device)
-            return _unit(self._guarded(lambda: self._model.encode_text(tokens)))
+            return _unit(guarded(lambda: self._model.encode_text(tokens)))
 
     def _embed(self, batch: Sequence[Prepared]) -> Vectors:
         with torch.inference_mode():
             pixels = torch.from_numpy(np.stack(batch))
             if self._device.type == "cuda":
                 pixels = pixels.pin_memory()
-            return _unit(self._guarded(lambda: self._features(pixels.to(self._device, non_blocking=True))))
-
-    def _guarded(self, work: Callable[[], Tensor]) -> Tensor:
-        try:
-            return work()
-        except torch.OutOfMemoryError as error:
-            torch.cuda.empty_cache()
-            raise OutOfMemory(str(error)) from error
-        except RuntimeError as error:
-            # What torch's allocator for the CPU says.
-            if "can't allocate memory" in str(error):
-                raise OutOfMemory(str(error)) from error
-            raise
+            return _unit(guarded(lambda: self._features(pixels.to(self._device, non_blocking=True))))
 
     def _plain_features(self, pixels: Tensor) -> Tensor:
         features: Tensor = self._model.encode_image(self._preprocessing.normalise(pixels).to(self._dtype))
@@ -146,30 +135,6 @@ class OpenClipEncoder:
         # The fast one has laid out the weights anew; a second copy would serve nobody.
         self._model.visual = nn.Identity()
         return fast
-
-
-def _choose_device(wish: str) -> torch.device:
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if wish == "auto":
-        return torch.device("cuda:0" if cuda else "mps" if mps else "cpu")
-    try:
-        device = torch.device(wish)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda", "mps"):
-        raise ConfigurationError(f"the device {wish!r} is not known; write auto, cpu, cuda, cuda:1 or mps")
-    usable = {"cpu": True, "cuda": cuda and (device.index or 0) < torch.cuda.device_count(), "mps": mps}[device.type]
-    if not usable:
-        raise ConfigurationError(
-            f"the device {wish!r} is not usable on this machine: torch finds none; write auto or cpu"
-        )
-    return torch.device("cuda:0") if wish == "cuda" else device
-
-
-def _choose_dtype(device: torch.device) -> torch.dtype:
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
 
 
 def _create(source: Source) -> Any:
