@@ -165,7 +165,7 @@ async def test_a_writer_that_never_rests_is_told_of_and_does_not_keep_the_run(in
 KEYS = ["a", "b", "c", "d", "e"]
 WRITES = st.tuples(
     st.sampled_from(KEYS),
-    st.integers(1, 12),
+    st.integers(1, 4),
     st.sampled_from([Status.INDEXED, Status.INDEXED, Status.GONE, Status.REJECTED]),
     st.sampled_from(["old", "new", None]),
 )
