@@ -89,12 +89,12 @@ class Batches(Dataset[Batch]):
         words = random.choice(list(self._holders), KEYWORDS, replace=False).tolist()
         return Batch(
             images=torch.from_numpy(np.stack([self._draw(scene, random) for scene in scenes])),
-            captions=tokenize(captions, 24),
-            mistakes=tokenize(mistakes, 24),
-            names=tokenize([self._call(number, random) for number in asked], 14),
+            captions=tokenize(captions),
+            mistakes=tokenize(mistakes),
+            names=tokenize([self._call(number, random) for number in asked]),
             abroad=tokenize([self._call_abroad(number, random) for number in asked[:ABROAD]]),
             present=_truth(scenes, [{number} for number in asked]),
-            keywords=tokenize(words, 8),
+            keywords=tokenize(words),
             described=_truth(scenes, [self._holders[word] for word in words]),
         )
 
@@ -123,7 +123,7 @@ def finished(image: Image.Image, random: Random) -> NDArray[np.uint8]:
     return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC), dtype=np.uint8)
 
 
-def tokenize(texts: Sequence[str], length: int = CONTEXT) -> Tensor:
+def tokenize(texts: Sequence[str]) -> Tensor:
     """(n, longest) tokens of open_clip's tokenizer, cut at the context's length."""
     rows = []
     for text in texts:

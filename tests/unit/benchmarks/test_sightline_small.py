@@ -1,0 +1,116 @@
+"""How the small model is taught: captions are true, mistakes are mistakes, and a seed tells the whole training."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from benchmarks.sightline_small import concepts as concepts_of
+from benchmarks.sightline_small.architecture import CONTEXT, encode_short_texts, make_model
+from benchmarks.sightline_small.batches import Batches, tokenize
+from benchmarks.sightline_small.captions import describe, describe_all, imagine, mistake
+from benchmarks.sightline_small.concepts import Concept, read_concepts, read_sprite
+from benchmarks.sightline_small.train import loss_of, write
+from imaging.sample_scenes import NUMBERS, plural
+from imaging.scenes import COLOURS, MOST, Sprite
+
+NAMES = ["red apple", "fox", "cherry", "bus", "owl", "guitar"]
+CONCEPTS = [
+    Concept(chr(97 + at), {"en": name, "ja": "猫", "ru": "кошка", "zh": "猫"}, ("thing", f"own {at}"))
+    for at, name in enumerate(NAMES)
+]
+SPRITES = [Sprite(Image.new("RGBA", (64, 64), (40 * at, 200 - 30 * at, 90, 255))) for at in range(len(NAMES))]
+
+
+def _batches(seed: int = 1) -> Batches:
+    many = [Concept(one.character, one.names, (*one.keywords, *(f"word {k}" for k in range(70)))) for one in CONCEPTS]
+    return Batches(many, SPRITES, seed=seed, steps=3, images=6, names=5)
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(deadline=None)
+def test_captions_are_true_of_their_scenes(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    scene = imagine(random, random.choice(len(NAMES), 4, replace=False).tolist())
+    assert 1 <= len(scene.pictures) <= MOST
+    whole, some = describe_all(scene, NAMES, random), describe(scene, NAMES, random)
+    for caption in (whole, some):
+        for number, name in enumerate(NAMES):
+            there = next((thing.count for thing in scene.things if thing.concept == number), 0)
+            assert (name in caption or plural(name) in caption) == bool(there)
+            if there > 1:
+                assert f"{NUMBERS[there]} {plural(name)}" in caption or f"{there} {plural(name)}" in caption
+        named = {colour for colour in COLOURS if f" {colour}" in caption.replace("red apple", "apple")}
+        assert named <= {scene.background.colour}
+    assert scene.background.colour in whole
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(deadline=None)
+def test_a_mistake_has_exactly_one_thing_wrong(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    scene = imagine(random, random.choice(len(NAMES), 4, replace=False).tolist())
+    wrong = mistake(scene, len(NAMES), random)
+    differences = [scene.background != wrong.background]
+    differences += [own != other for own, other in zip(scene.things, wrong.things, strict=True)]
+    assert sum(differences) == 1
+
+
+def test_a_seed_and_a_step_tell_the_batch() -> None:
+    first, again, next_step, other = _batches()[1], _batches()[1], _batches()[2], _batches(seed=2)[1]
+    for name, tensor in vars(first).items():
+        assert torch.equal(tensor, getattr(again, name)), name
+    assert not torch.equal(first.images, next_step.images)
+    assert not torch.equal(first.images, other.images)
+
+
+def test_a_batch_says_what_is_in_its_images() -> None:
+    batch = _batches()[0]
+    assert batch.images.shape == (6, 96, 96, 3)
+    assert (batch.present.sum(dim=1) >= 1).all(), "every image shows something that is asked for"
+    assert batch.present.shape == (6, len(batch.names))
+    assert (batch.described.sum(dim=1) > 0).any()
+
+
+def test_short_texts_are_encoded_as_open_clip_encodes_them() -> None:
+    torch.manual_seed(0)
+    model = make_model().eval()
+    short = tokenize(["a picture of two red apples", "a fox"])
+    padded = torch.nn.functional.pad(short, (0, CONTEXT - short.shape[1]))
+    with torch.inference_mode():
+        assert torch.allclose(encode_short_texts(model, short), model.encode_text(padded), atol=1e-5)
+
+
+def test_a_few_steps_bring_the_loss_down_and_the_model_is_written(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = make_model().train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    batch, losses = _batches()[0], []
+    for _ in range(6):
+        loss = loss_of(model, batch, torch.device("cpu"))
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    seen = torch.zeros(model.vocab_size, dtype=torch.bool)
+    seen[:10] = True
+    write(model.eval(), seen, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"open_clip_config.json", "open_clip_model.safetensors"}
+
+
+def test_concepts_come_with_names_in_four_languages_and_a_picture() -> None:
+    if not (concepts_of.FONT.exists() and concepts_of.ANNOTATIONS.exists()):
+        if os.environ.get("CI") == "true":
+            pytest.fail("install Debian's fonts-noto-color-emoji and unicode-cldr-core")
+        pytest.skip("Debian's packages fonts-noto-color-emoji and unicode-cldr-core are not installed")
+    found = {concept.name: concept for concept in read_concepts()}
+    assert len(found) > 1300
+    assert found["red apple"].names["ja"]
+    assert "apple" in found["red apple"].keywords
+    assert read_sprite(found["red apple"]).getbbox() is not None
