@@ -102,9 +102,13 @@ class TestWriter:
             await start(StandIn(bad, dtype=dtype))
         assert (await kept(index)).vectors == canary.vectors, "what is compared with never moves"
 
-    async def test_vectors_that_creep_are_measured_by_the_first_ones(self, start: Start) -> None:
+    async def test_vectors_that_creep_from_release_to_release_are_measured_by_the_first_ones(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         await start(StandIn())
+        monkeypatch.setattr("cli.canary.made_with", lambda encoder: {"torch": "98"})
         await start(StandIn(0.99993))
+        monkeypatch.setattr("cli.canary.made_with", lambda encoder: {"torch": "99"})
         with pytest.raises(VectorsMoved):
             await start(StandIn(0.99988))
 
