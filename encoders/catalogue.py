@@ -14,6 +14,9 @@ SMALL_FOLDER = Path(__file__).with_name("small")
 HUGGINGFACE, REPLICATE, SELF_HOSTED = "huggingface:", "replicate:", "self-hosted:"
 """What the names of models that somebody else runs begin with."""
 
+QWEN3, QWEN3_FOLDER = "qwen3-4b", "qwen3:"
+"""The language model in the hub's cache, and what the names of folders with one begin with."""
+
 OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 """What open_clip calls weights on the hub, in the order in which it asks for them."""
 
@@ -176,6 +179,17 @@ CATALOGUE: tuple[Model, ...] = (
         "The same at more pixels, for small things and text in pictures.",
         "timm/ViT-SO400M-16-SigLIP2-512",
         "google/siglip2-so400m-patch16-512",
+    ),
+    Model(
+        QWEN3,
+        Modality.WORDS,
+        2560,
+        4_022_468_096,
+        8_044_936_192,
+        "Apache-2.0",
+        "Texts only, for text services; wants an accelerator with 9 GB and the package transformers.",
+        "Qwen/Qwen3-4B",
+        files=("model.safetensors.index.json",),
     ),
     _remote(f"{HUGGINGFACE}MODEL_ID", "HF_TOKEN", "Any model that the Hugging Face inference API runs."),
     _remote(f"{REPLICATE}OWNER/NAME", "REPLICATE_API_TOKEN", "Any embedding model on Replicate; costs by the image."),

@@ -1,6 +1,6 @@
 """From the name that a person gives to an encoder."""
 
-from encoders.catalogue import CATALOGUE
+from encoders.catalogue import CATALOGUE, QWEN3, QWEN3_FOLDER
 from encoders.encoder import Encoder
 from encoders.filename_tags import FilenameTagsEncoder
 from encoders.hashing import HashingEncoder
@@ -20,9 +20,22 @@ def make_encoder(name: str, *, device: str = "auto", remote: RemoteOptions | Non
         return HashingEncoder()
     if name == "filename-tags":
         return FilenameTagsEncoder()
+    if name == QWEN3 or name.startswith(QWEN3_FOLDER):
+        return _qwen3(name, device)
     if is_remote(name):
         return make_remote(name, remote or RemoteOptions())
     return _open_clip(name, device)
+
+
+def _qwen3(name: str, device: str) -> Encoder:
+    try:
+        from encoders.qwen3 import Qwen3Encoder
+    except ImportError as error:
+        raise ConfigurationError(
+            f"the model {name!r} needs torch and transformers, and {error.name or error} is not installed; install "
+            "'sightline[transformers]'"
+        ) from error
+    return Qwen3Encoder(name, device=device)
 
 
 def _open_clip(name: str, device: str) -> Encoder:

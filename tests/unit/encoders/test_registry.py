@@ -13,7 +13,7 @@ from schemas.errors import ConfigurationError
         ("hashin", "did you mean hashing?"),
         ("ViT-B-32/laion2b_s34b_b79", "did you mean ViT-B-32/laion2b_s34b_b79k"),
         ("vit-b-32/openai", "did you mean ViT-B-32/openai"),
-        ("", "sightline-small, hashing, ViT-B-32/laion2b_s34b_b79k"),
+        ("", "sightline-small, hashing, filename-tags, ViT-B-32/laion2b_s34b_b79k"),
         ("nonsense", "`sightline models` says what each is for"),
         ("ViT-B-32", "one of ViT-B-32/laion2b_s34b_b79k, ViT-B-32/laion400m_e32, ViT-B-32/openai"),
         ("ViT-B/16", "one of ViT-B-16/laion2b_s34b_b88k, ViT-B-16/openai"),
