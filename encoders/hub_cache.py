@@ -14,8 +14,7 @@ def find_cached(repository: str, files: Iterable[str]) -> Path | None:
     """The first of the files that the cache has of a repository."""
     for file in files:
         found = huggingface_hub.try_to_load_from_cache(repository, file, cache_dir=constants.HF_HUB_CACHE)
-        # A link whose target is gone is left behind where a cache was copied without following links.
-        if isinstance(found, str) and Path(found).is_file():
+        if isinstance(found, str):
             return Path(found)
     return None
 

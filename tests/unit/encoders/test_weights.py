@@ -55,7 +55,14 @@ def refusal(name: str | Path) -> str:
 # Weights
 
 
-def test_weights_in_the_hubs_cache_are_loaded_although_the_hub_cannot_be_asked(hub: Hub, tiny: Path) -> None:
+def test_weights_in_the_hubs_cache_are_loaded_without_asking_the_hub(
+    hub: Hub, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*arguments: object, **options: object) -> None:
+        raise AssertionError(f"the hub was asked for {arguments}")
+
+    for client in ("open_clip.factory.download_pretrained_from_hf", "open_clip.pretrained.download_pretrained_from_hf"):
+        monkeypatch.setattr(client, asked)
     for file in (WEIGHTS, CONFIG):
         hub.add("someone/tiny", file, tiny / file)
     encoder = loaded("hf-hub:someone/tiny")
