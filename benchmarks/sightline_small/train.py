@@ -1,6 +1,6 @@
 """Train `sightline-small` and write it where Sightline looks for it.
 
-    python -m benchmarks.sightline_small.train [--steps 6000] [--seed 1] [--to encoders/small]
+    python -m benchmarks.sightline_small.train [--steps 5000] [--until 5000] [--seed 1] [--to encoders/small]
 
 Every image is drawn for the step that sees it, so nothing can be learnt by heart but the pictures themselves. Three
 things are asked: which caption belongs to which image, against captions with one word wrong (Radford et al. 2021, with
@@ -35,12 +35,12 @@ AVERAGE = 0.999
 """Weights are averaged over about 1,000 steps, which does what a slower last phase would."""
 
 
-def train(steps: int, seed: int, to: Path, device: torch.device) -> None:
-    """Train from nothing; a checkpoint is written every 500 steps, and the last one is the model."""
+def train(steps: int, until: int, seed: int, to: Path, device: torch.device) -> None:
+    """Train from nothing; a checkpoint is written every 500 steps, and the one at step `until` is the model."""
     torch.manual_seed(seed)
     concepts = read_concepts()
     sprites = [Sprite(read_sprite(concept)) for concept in concepts]
-    batches = Batches(concepts, sprites, seed=seed, steps=steps, images=IMAGES, names=NAMES)
+    batches = Batches(concepts, sprites, seed=seed, steps=until, images=IMAGES, names=NAMES)
     model = make_model().to(device, memory_format=torch.channels_last).train()
     averaged = copy.deepcopy(model).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(_groups(model), lr=RATE, betas=(0.9, 0.98))
@@ -65,7 +65,7 @@ def train(steps: int, seed: int, to: Path, device: torch.device) -> None:
             pace = (step + 1) * IMAGES / (time.perf_counter() - began)
             print(f"step {step + 1}: loss {losses / 100:.3f}, {pace:.0f} images/s", flush=True)
             losses = 0.0
-        if (step + 1) % 500 == 0 or step + 1 == steps:
+        if (step + 1) % 500 == 0 or step + 1 == until:
             write(averaged, seen, to)
 
 
@@ -142,12 +142,14 @@ def write(model: CLIP, seen: Tensor, to: Path) -> None:
 def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=5000, help="what the learning rate's schedule is made for")
+    parser.add_argument("--until", type=int, help="stop after this step, although the schedule goes on")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--to", type=Path, default=Path("encoders/small"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
-    train(arguments.steps, arguments.seed, arguments.to, torch.device(arguments.device))
+    until = min(arguments.steps, arguments.until or arguments.steps)
+    train(arguments.steps, until, arguments.seed, arguments.to, torch.device(arguments.device))
 
 
 if __name__ == "__main__":

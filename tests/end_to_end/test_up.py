@@ -159,7 +159,7 @@ def test_a_stop_by_signal_is_clean_and_a_restart_finds_what_changed_meanwhile(
         wait_for(lambda: running.best(pictures[7].read_bytes()) == pictures[1].name, "the overwritten file")
         wait_for(lambda: pictures[0].name not in running.images(), "the removed file going")
         assert len(running.images()) == 6
-        assert running.metric("sightline_forward_images_sum") < 6, "what did not change was not embedded again"
+        assert running.metric("sightline_looks_total", found="image") < 6, "what did not change was not looked at again"
 
 
 def test_the_other_commands_ask_the_running_process(up: Running, photos: Path, pictures: list[Path]) -> None:
