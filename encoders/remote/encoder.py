@@ -16,7 +16,7 @@ from encoders.remote.budget import Budget
 from encoders.remote.connection import Connection
 from encoders.remote.failures import Refused, Unanswered, Unexpected
 from encoders.remote.options import RemoteOptions
-from encoders.remote.patience import Patience
+from encoders.remote.patience import Patience, Turn
 from encoders.remote.services import Service
 from encoders.remote.shrinking import LONGEST, QUALITIES, REVISION, control_picture, shrunk
 from imaging.formats import BadImage
@@ -72,10 +72,9 @@ class RemoteEncoder:
             raise ConfigurationError(
                 f"{self.name} needs a token, and {service.variable} is not set; put one there and start again"
             )
-        until = self._options.clock.monotonic() + self._options.start_patience
         try:
             answer, version = self._patience.ask(
-                lambda: service.image(self._connection, self._control), until=until, waiting=self._tell_of_waiting
+                lambda: service.image(self._connection, self._control), turn=self._turn(), waiting=self._tell_of_waiting
             )
             vector = unit_vector(answer)
         except (Refused, Unexpected) as error:
@@ -108,8 +107,8 @@ class RemoteEncoder:
         vectors = np.zeros((len(batch), self.identity.dimension), dtype=np.float32)
         if not batch:
             return vectors
-        until = self._until()
-        answers = self._all([one.tobytes() for one in batch], lambda jpeg: self._vector_of_image(jpeg, until))
+        turn = self._turn()
+        answers = self._all([one.tobytes() for one in batch], lambda jpeg: self._vector_of_image(jpeg, turn))
         failures: dict[int, Exception] = {}
         for at, answer in enumerate(answers):
             if isinstance(answer, Exception):
@@ -127,19 +126,20 @@ class RemoteEncoder:
         """Unit vectors of shape (n, dimension). Raises `ConfigurationError` where words get none."""
         if not texts:
             return np.zeros((0, self.identity.dimension), dtype=np.float32)
-        until = self._until()
-        answers = self._all(list(texts), lambda text: self._vector_of_text(text, until))
+        turn = self._turn()
+        answers = self._all(list(texts), lambda text: self._vector_of_text(text, turn))
         failures = [answer for answer in answers if isinstance(answer, Exception)]
         failures.sort(key=lambda failure: isinstance(failure, DependencyUnavailable))
         if failures:
             raise failures[0]
         return np.stack([answer for answer in answers if not isinstance(answer, Exception)]).astype(np.float32)
 
-    def _until(self) -> float:
-        """How long to wait in hand, as monotonic time."""
+    def _turn(self) -> Turn:
+        """How long to wait in hand."""
         starting = self._answers < STARTING
         patience = self._options.start_patience if starting else self._options.patience
-        return self._options.clock.monotonic() + patience
+        now = self._options.clock.monotonic()
+        return Turn(now, now + patience)
 
     def _all(self, items: Sequence[Any], embed: Callable[[Any], Numbers]) -> list[Numbers | Exception]:
         """Each item's vector or failure, several asked for at once; nothing is sent after a `ConfigurationError`."""
@@ -157,11 +157,11 @@ class RemoteEncoder:
         with ThreadPoolExecutor(min(self._options.concurrency, len(items)), thread_name_prefix="remote") as pool:
             return list(pool.map(one, items))
 
-    def _vector_of_image(self, jpeg: bytes, until: float) -> Numbers:
+    def _vector_of_image(self, jpeg: bytes, turn: Turn) -> Numbers:
         key = hashlib.sha256(jpeg).hexdigest()
         vector = self._patience.ask(
             lambda: self._answered(*self._asked_again(lambda: self._service.image(self._connection, jpeg))),
-            until=until,
+            turn=turn,
             failed=lambda error: self._suspect(key, error),
         )
         with self._lock:
@@ -169,9 +169,9 @@ class RemoteEncoder:
             self._suspicions.pop(key, None)
         return vector
 
-    def _vector_of_text(self, text: str, until: float) -> Numbers:
+    def _vector_of_text(self, text: str, turn: Turn) -> Numbers:
         try:
-            vector = self._patience.ask(lambda: unit_vector(self._service.text(self._connection, text)[0]), until=until)
+            vector = self._patience.ask(lambda: unit_vector(self._service.text(self._connection, text)[0]), turn=turn)
         except (Refused, Unexpected) as error:
             raise ConfigurationError(
                 f"{self.name} gave no vector for words ({error}); it may know images only: search by image instead, or "

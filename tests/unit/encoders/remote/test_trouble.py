@@ -199,6 +199,25 @@ def test_a_service_that_hangs_holds_a_batch_only_once(
     assert forward(encoder, range(6)).shape == (6, 12)
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_without_any_patience_in_hand_each_turn_asks_once(shared: bool, service: Service, clock: FakeClock) -> None:
+    encoder = remote(NAME, service, clock, patience=0, concurrency=1)
+    encoder.load()
+    service.asked.clear()
+
+    def fails(asked: Asked) -> Answer:
+        clock.time += 1
+        return Answer(503 if shared else 500, {"error": "busy"})
+
+    service.respond = fails
+    for turn in range(1, 5):
+        assert len(failures(encoder, range(3))) == 3
+        assert len(service.asked) == turn
+        clock.time += 60
+    service.respond = lambda asked: Answer(body=look(asked.data))
+    assert forward(encoder, range(3)).shape == (3, 12)
+
+
 def test_a_slow_service_that_answers_is_no_outage(encoder: RemoteEncoder, service: Service, clock: FakeClock) -> None:
     def slow(asked: Asked) -> Answer:
         clock.time += 60
