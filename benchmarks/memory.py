@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-_STATM = Path("/proc/self/statm")
+_STATM, _STATUS = Path("/proc/self/statm"), Path("/proc/self/status")
 
 
 class PeakMemory:
@@ -42,5 +42,14 @@ def resident() -> int:
     """Bytes of resident memory of this process; where there is no /proc, the most there ever was."""
     if _STATM.exists():
         return int(_STATM.read_text().split()[1]) * resource.getpagesize()
+    return most_resident()
+
+
+def most_resident() -> int:
+    """Bytes of resident memory of this process when it had most."""
+    if _STATUS.exists():
+        # What getrusage tells begins with the memory of the process that started this one.
+        line = next(one for one in _STATUS.read_text().splitlines() if one.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024

@@ -62,6 +62,11 @@ class OpenClipEncoder:
         return max(self._preprocessing.height, self._preprocessing.width)
 
     @property
+    def preprocessing(self) -> str:
+        """How an image becomes the model's input, for a person; known after `load`."""
+        return self._preprocessing.description
+
+    @property
     def device(self) -> str:
         """As torch names it."""
         return str(self._device)

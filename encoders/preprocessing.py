@@ -19,9 +19,15 @@ from torchvision.transforms import Compose, Normalize  # type: ignore[import-unt
 from encoders.encoder import LONG
 from encoders.long_images import LongImages
 
+_GEOMETRY = {
+    "shortest": "shorter side fitted and the middle cut out",
+    "longest": "longer side fitted and padded",
+    "squash": "squashed",
+}
+
 
 class Preprocessing:
-    """The two halves of the transform that `config` asks for."""
+    """The two halves of the transform that `config` asks for. `description` says it for a person."""
 
     def __init__(self, config: PreprocessCfg) -> None:
         *geometry, to_tensor, normalise = image_transform_v2(config, is_train=False).transforms
@@ -35,6 +41,11 @@ class Preprocessing:
         self.height, self.width = int(size[0]), int(size[1])
         self._long_images = LongImages(geometry, self.height, self.width)
         self.mean, self.std = tuple(map(float, normalise.mean)), tuple(map(float, normalise.std))
+        mean, std = (" ".join(f"{value:.3g}" for value in values) for values in (self.mean, self.std))
+        self.description = (
+            f"{self.width} x {self.height}, {_GEOMETRY.get(config.resize_mode, config.resize_mode)}, "
+            f"{config.interpolation}, mean {mean}, deviation {std}"
+        )
         canonical = json.dumps(asdict(config), sort_keys=True, default=list)
         self.digest = hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
