@@ -72,7 +72,7 @@ def show_model(name: str, *, as_json: bool) -> ExitCode:
         "where": f"{presence.where}{'' if presence.path is None else f': {presence.path}'}",
         "looked in": presence.looked_in,
         "to have it": presence.remedy,
-        "to use it": f"sightline up SOURCE --model {model.name}",
+        "to use it": f"--model {model.name}",
     }
     print(model.name)
     for label, text in lines.items():

@@ -4,7 +4,15 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from encoders.catalogue import OPEN_CLIP_FILES, SMALL, SMALL_FOLDER, Model, find_model
+from encoders.catalogue import (
+    OPEN_CLIP_FILES,
+    QWEN3,
+    QWEN3_FOLDER,
+    SMALL,
+    SMALL_FOLDER,
+    Model,
+    find_model,
+)
 from encoders.checkpoints import count_parameters
 from schemas.errors import ConfigurationError
 
@@ -39,6 +47,9 @@ def look_up(name: str) -> Model:
     model = find_model(name)
     if model is not None:
         return replace(model, name=name) if model.is_remote else model
+    qwen3 = find_model(QWEN3)
+    if qwen3 is not None and name.startswith(QWEN3_FOLDER):
+        return replace(qwen3, name=name, parameters=None, size=None, repository="", licence="of the weights")
     try:
         from encoders.weights import describe
     except ImportError as error:
@@ -58,6 +69,8 @@ def presence_of(model: Model) -> Presence:
         if path.is_file():
             return _there(path, Where.BUILT_IN)
         return Presence(Where.MISSING, looked_in=str(SMALL_FOLDER), remedy="install Sightline again")
+    if model.name.startswith((QWEN3, QWEN3_FOLDER)):
+        return _of_qwen3(model)
     if model.repository:
         return _in_cache(model)
     if model.parameters == 0 or model.name.endswith("/random"):
@@ -73,9 +86,7 @@ def _in_cache(model: Model) -> Presence:
     try:
         from encoders import hub_cache
     except ImportError as error:
-        return Presence(
-            Where.MISSING, remedy=f"install 'sightline[embedder]', since {error.name or error} is not installed"
-        )
+        return _without(error)
     found = hub_cache.find_cached(model.repository, model.files)
     if found is not None:
         return _there(found)
@@ -83,6 +94,28 @@ def _in_cache(model: Model) -> Presence:
         Where.MISSING,
         looked_in=str(hub_cache.cache_of(model.repository)),
         remedy=hub_cache.download_command(model.repository, *model.patterns),
+    )
+
+
+def _of_qwen3(model: Model) -> Presence:
+    try:
+        from encoders import hub_cache
+        from encoders.qwen3_files import find_files
+    except ImportError as error:
+        return _without(error)
+    try:
+        folder = find_files(model.name).weights
+    except ConfigurationError as error:
+        looked_in = str(hub_cache.cache_of(model.repository)) if model.repository else ""
+        return Presence(Where.MISSING, looked_in=looked_in, remedy=str(error))
+    shards = list(folder.glob("*.safetensors"))
+    size, parameters = sum(one.stat().st_size for one in shards), sum(count_parameters(one) or 0 for one in shards)
+    return Presence(Where.ON_DISK, folder, size, parameters)
+
+
+def _without(error: ImportError) -> Presence:
+    return Presence(
+        Where.MISSING, remedy=f"install 'sightline[embedder]', since {error.name or error} is not installed"
     )
 
 

@@ -1,11 +1,15 @@
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from encoders.catalogue import CATALOGUE, SMALL, SMALL_FOLDER
+from encoders.encoder import Modality
 from encoders.presence import Where, look_up, presence_of
 from schemas.errors import ConfigurationError
 from tests.unit.encoders.hub import Hub
+from tests.unit.encoders.stand_in_tokenizer import tokenizer_files
 from tests.unit.encoders.tiny_model import write_tiny_model
 
 
@@ -85,6 +89,22 @@ def test_a_model_of_open_clip_that_is_not_in_the_catalogue_is_looked_up(hub: Hub
 
 def test_a_name_of_a_model_elsewhere_keeps_what_follows_its_service() -> None:
     assert look_up("huggingface:openai/clip-vit-base-patch32").name == "huggingface:openai/clip-vit-base-patch32"
+
+
+def test_a_language_model_is_found_in_the_cache_and_in_a_folder(hub: Hub, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    for file, content in {"config.json": b'{"model_type": "qwen3"}', **tokenizer_files()}.items():
+        hub.add("Qwen/Qwen3-4B", file, content)
+    save_file({"norm.weight": torch.zeros(7)}, tmp_path / "model.safetensors")
+    folder = hub.add("Qwen/Qwen3-4B", "model.safetensors", tmp_path / "model.safetensors").parent
+    for name in ("qwen3-4b", f"qwen3:{folder}"):
+        model = look_up(name)
+        presence = presence_of(model)
+        assert model.modality is Modality.WORDS
+        assert (presence.where, presence.path, presence.parameters) == (Where.ON_DISK, folder, 7)
+    missing = presence_of(look_up(f"qwen3:{tmp_path / 'nowhere'}"))
+    assert missing.where is Where.MISSING
+    assert str(tmp_path / "nowhere") in missing.remedy
 
 
 def test_a_name_that_is_nobodys_is_refused() -> None:
