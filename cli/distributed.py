@@ -31,7 +31,8 @@ async def run_services(settings: Settings, names: Sequence[str]) -> ExitCode:
     """Run the named services until a signal. Raises `ConfigurationError` before anything starts."""
     services = _services(names)
     on_kafka = bool(settings.kafka.bootstrap_servers)
-    if not on_kafka and not set(services) >= PIPELINE:
+    # Search alone is connected with nobody: it reads the index, and embeds.
+    if not on_kafka and set(services) & PIPELINE and not set(services) >= PIPELINE:
         raise ConfigurationError(
             "SIGHTLINE_KAFKA__BOOTSTRAP_SERVERS is not set, so nothing connects these services with the others. Set it "
             "to your brokers (host:port,host:port), run ingest, embedder and indexer in one process, or use "

@@ -162,9 +162,11 @@ async def embedded_pipeline(
     settings = parts.settings
     check_source(source_text, settings)
     embedder_metrics = EmbedderMetrics(parts.registry)
+    # Before anything is made on disk: it may refuse the model.
+    engine = make_engine(parts, embedder_metrics)
     async with AsyncExitStack() as entered:
         index = await entered.enter_async_context(make_index(parts))
-        engine = await entered.enter_async_context(make_engine(parts, embedder_metrics))
+        await entered.enter_async_context(engine)
         canary: CanaryCheck | None = None
         if not only_read:
             canary = await ensure_collection(index, engine, parts, writes=True)

@@ -83,7 +83,7 @@ async def _ask(client: httpx.AsyncClient, query: Query) -> Any:
     if query.words is not None:
         response = await client.get("/v1/search", params={**params, "q": query.words})
     elif query.image is not None:
-        files = {"image": ("image", query.image.read_bytes(), "application/octet-stream")}
+        files = {"image": (query.image.name, query.image.read_bytes(), "application/octet-stream")}
         response = await client.post("/v1/search", params=params, files=files)
     else:
         one = await _id_of(client, query.like or "", query.bucket)

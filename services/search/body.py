@@ -51,8 +51,16 @@ async def read_json(request: Request, model: type[M], limit: int) -> M:
         raise bad_parameters(validation_errors(errors)) from None
 
 
-async def read_form_file(request: Request, name: str, limit: int) -> bytes:
-    """The bytes of the one field of a multipart form. File name and content type of the field are ignored.
+@dataclass(frozen=True)
+class FormFile:
+    """The bytes of a field, and the file name that came with it; empty if none did."""
+
+    data: bytes
+    name: str
+
+
+async def read_form_file(request: Request, name: str, limit: int) -> FormFile:
+    """The one field of a multipart form. Its content type is ignored.
 
     Raises `Problem` 413 when the body exceeds `limit` bytes, 400 for a malformed form, 422 naming
     the field that is missing, repeated or not known.
@@ -83,7 +91,7 @@ async def read_form_file(request: Request, name: str, limit: int) -> bytes:
         raise _malformed("it ends before its closing boundary")
     if form.found == 0:
         raise bad_parameter(name, f"the form has no such field. {_FORM_EXAMPLE}")
-    return bytes(form.value)
+    return FormFile(bytes(form.value), form.file_name)
 
 
 async def _chunks(request: Request, limit: int) -> AsyncIterator[bytes]:
@@ -121,6 +129,7 @@ class _Form:
     found: int = 0
     complete: bool = False
     value: bytearray = field(default_factory=bytearray)
+    file_name: str = ""
     _header: bytearray = field(default_factory=bytearray)
     _header_value: bytearray = field(default_factory=bytearray)
     _disposition: bytes = b""
@@ -148,6 +157,7 @@ class _Form:
                 name[:60] or "(a field without a name)",
                 f"the form may have the field `{self.wanted}` only; options are query parameters, like ?limit=5",
             )
+        self.file_name = options.get(b"filename", b"").decode("utf-8", "replace")
         self.found += 1
         if self.found > 1:
             raise bad_parameter(name, "it was sent more than once; one image can be searched for at a time")

@@ -41,10 +41,11 @@ class EmbeddingEngine(Protocol):
         """The model."""
         ...
 
-    async def embed_image(self, data: bytes, *, urgent: bool = False) -> EmbeddedImage:
+    async def embed_image(self, data: bytes, *, key: str | None = None, urgent: bool = False) -> EmbeddedImage:
         """The vector of an encoded image; an urgent one does not wait behind a bulk of others.
 
-        Raises `imaging.formats.BadImage`, and `DependencyUnavailable` if remote.
+        `key` is its name, for models that read names. Raises `imaging.formats.BadImage`, `ConfigurationError` where
+        the model takes words only, and `DependencyUnavailable` if remote.
         """
         ...
 

@@ -36,12 +36,15 @@ class Searcher:
         vectors = await self._engine.embed_texts([text])
         return await self._nearest(vectors[0], options) if comparable else []
 
-    async def by_image(self, data: bytes, options: SearchOptions) -> Sequence[Hit]:
-        """The images nearest to an encoded image, best first. Raises `BadImage`, `ForeignCollection`."""
+    async def by_image(self, data: bytes, options: SearchOptions, *, name: str = "") -> Sequence[Hit]:
+        """The images nearest to an encoded image, best first. Raises `BadImage`, `ForeignCollection`.
+
+        `name` is the image's file name, for models that read names.
+        """
         if not data:
             raise BadImage(RejectReason.EMPTY, "it has no bytes")
         comparable = await self._comparable()
-        image = await self._engine.embed_image(data, urgent=True)
+        image = await self._engine.embed_image(data, key=name or None, urgent=True)
         return await self._nearest(image.vector, options) if comparable else []
 
     async def by_id(self, image: UUID, options: SearchOptions) -> Sequence[Hit]:

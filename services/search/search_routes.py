@@ -51,7 +51,8 @@ _BODY: dict[str, Any] = {
                         "image": {
                             "type": "string",
                             "format": "binary",
-                            "description": "The bytes of an image; its file name and content type are ignored.",
+                            "description": "The bytes of an image; its content type is ignored, and its file name "
+                            "too, unless the model reads names.",
                         }
                     },
                 }
@@ -90,10 +91,10 @@ def search_router(searcher: Searcher, limits: SearchLimits) -> APIRouter:
                 return await _answer(searcher.by_id(body.id, options), started)
             return await _answer(searcher.by_text(_words("text", body.text or "", limits), options), started)
         if kind == "multipart/form-data":
-            data = await read_form_file(request, "image", limits.image_body_bytes)
-            if len(data) > limits.image_bytes:
+            file = await read_form_file(request, "image", limits.image_body_bytes)
+            if len(file.data) > limits.image_bytes:
                 raise too_large_image(limits)
-            return await _answer(searcher.by_image(data, options), started)
+            return await _answer(searcher.by_image(file.data, options, name=file.name), started)
         raise Problem(
             415,
             ProblemKind.UNSUPPORTED_BODY,

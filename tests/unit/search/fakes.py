@@ -49,9 +49,11 @@ class FakeEngine:
     encoder: FakeModel = field(default_factory=FakeModel)
     failure: Exception | None = None
     calls: int = 0
+    keys: list[str | None] = field(default_factory=list)
 
-    async def embed_image(self, data: bytes, *, urgent: bool = False) -> FakeImage:
+    async def embed_image(self, data: bytes, *, key: str | None = None, urgent: bool = False) -> FakeImage:
         self._called()
+        self.keys.append(key)
         if not data.startswith(b"IMG"):
             raise BadImage(RejectReason.NOT_AN_IMAGE, "it looks like text")
         return FakeImage(unit_vector(data))

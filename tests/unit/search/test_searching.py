@@ -84,6 +84,22 @@ async def test_the_bytes_decide_whatever_file_name_and_content_type_say(
     assert keys(await client.post("/v1/search", files={"image": part}))[0] == "a/two.jpg"
 
 
+@pytest.mark.parametrize(
+    ("part", "key"),
+    [
+        ((None, b"IMG"), None),
+        (("", b"IMG"), None),
+        (("red_shoe-01.jpg", b"IMG", "text/html"), "red_shoe-01.jpg"),
+        (("Красные сапоги 犬.jpg", b"IMG"), "Красные сапоги 犬.jpg"),
+    ],
+)
+async def test_the_file_name_is_handed_to_models_that_read_names(
+    client: httpx.AsyncClient, three: VectorIndex, engine: FakeEngine, part: Any, key: str | None
+) -> None:
+    await client.post("/v1/search", files={"image": part})
+    assert engine.keys == [key]
+
+
 async def test_bytes_of_every_value_survive_a_form_without_file_name(
     client: httpx.AsyncClient, index: VectorIndex
 ) -> None:
