@@ -119,7 +119,7 @@ async def test_openapi_has_examples_of_answers_and_bodies(client: httpx.AsyncCli
     names = {parameter["name"] for parameter in openapi["paths"]["/v1/search"]["get"]["parameters"]}
     assert names == {
         *("q", "limit", "threshold", "bucket", "prefix", "source"),
-        *("taken_after", "taken_before", "uploaded_after", "uploaded_before"),
+        *("taken_after", "taken_before", "uploaded_after", "uploaded_before", "tag", "tag_score"),
     }
 
 
