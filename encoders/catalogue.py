@@ -82,7 +82,7 @@ CATALOGUE: tuple[Model, ...] = (
         0,
         0,
         "Apache-2.0",
-        "Colours and layout, thousands of images a second. Finds the same picture again; knows no words.",
+        "Colours and layout, hundreds of images a second. Finds the same picture again; knows no words.",
     ),
     Model(
         "filename-tags",
