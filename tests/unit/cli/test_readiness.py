@@ -51,7 +51,11 @@ class Machine:
         return self.servers[-1]
 
     def settings(self, *, qdrant: bool = True) -> Settings:
-        environment = {"SIGHTLINE_KAFKA__BOOTSTRAP_SERVERS": "kafka:9092", "SIGHTLINE_TAGS__ENABLED": "false"}
+        environment = {
+            "SIGHTLINE_ENCODER__MODEL": "hashing",
+            "SIGHTLINE_KAFKA__BOOTSTRAP_SERVERS": "kafka:9092",
+            "SIGHTLINE_TAGS__ENABLED": "false",
+        }
         if qdrant:
             environment["SIGHTLINE_QDRANT__URL"] = "http://qdrant:6333"
         return load_settings(environment, data_dir=self.folder / "data", port=0)
