@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 import numpy as np
 from PIL import Image
 
 from encoders.batches import BatchQueue, ImageBatch, ImageRequest, TextRequest
-from encoders.encoder import LONG, Encoder, Modality, NamedEncoder, OutOfMemory, Prepared, SomeFailed, Vectors
+from encoders.encoder import LONG, Encoder, Modality, NamedEncoder, Prepared, SomeFailed, Vectors
+from encoders.parts import Parts
 from imaging.decode import BadImage, OpenedImage, open_image
 from imaging.room import PixelRoom
 from schemas.dead_letter import RejectReason
@@ -26,11 +27,7 @@ __all__ = ["BadImage", "BatchReport", "EncodedImage", "EncoderEngine", "EngineCl
 
 PIXELS_AT_ONCE = 48_000_000
 """Decoded and not yet prepared, in all threads: four pictures of 12 megapixels, 192 MB as Pillow keeps them."""
-BATCHES_UNTIL_GROWTH = 32
-"""Batches that fit after one that did not, before a larger one is tried again."""
 WARM_UP_SECONDS = 2.0
-
-Payload = TypeVar("Payload", Prepared, str)
 
 
 class EngineClosed(SightlineError):
@@ -91,8 +88,8 @@ class EncoderEngine:
         self.encoder = encoder
         self.warm_up: WarmUp | None = None
         """Known once the engine has been entered; None for an encoder of words alone."""
-        self._batch_size = self._limit = batch_size
-        self._fitting = 0
+        self._batch_size = batch_size
+        self._parts = Parts(batch_size)
         self._max_pixels = max_pixels
         self._on_batch = on_batch
         self._threads = decode_threads or _processors()
@@ -113,7 +110,7 @@ class EncoderEngine:
     @property
     def batch_limit(self) -> int:
         """The batch size in use: `batch_size`, or less while the device has no room for more."""
-        return self._limit
+        return self._parts.limit
 
     @property
     def waiting(self) -> int:
@@ -224,7 +221,7 @@ class EncoderEngine:
         # A whole batch where that is quick; a large model on a processor would need minutes.
         images = max(1, min(self._batch_size, int(WARM_UP_SECONDS / max(one, 1e-6))))
         forwarding = time.perf_counter()
-        vectors = self._in_parts([prepared] * images, self.encoder.forward)
+        vectors = self._parts.encode([prepared] * images, self.encoder.forward, self.encoder.device)
         finishing = time.perf_counter()
         _finish(vectors, images)
         ended = time.perf_counter()
@@ -232,7 +229,7 @@ class EncoderEngine:
 
     def _run(self) -> None:
         try:
-            while (work := self._queue.take(self._limit)) is not None:
+            while (work := self._queue.take(self._parts.limit)) is not None:
                 if isinstance(work, ImageBatch):
                     self._forward(work)
                 else:
@@ -246,7 +243,8 @@ class EncoderEngine:
         began = time.perf_counter()
         failures: Mapping[int, Exception] = {}
         try:
-            vectors = self._in_parts([request.prepared for request in batch.requests], self.encoder.forward)
+            prepared = [request.prepared for request in batch.requests]
+            vectors = self._parts.encode(prepared, self.encoder.forward, self.encoder.device)
             rows = _finish(vectors, len(batch.requests))
         except SomeFailed as some:
             rows, failures = _finish(some.vectors, len(batch.requests)), some.failures
@@ -259,7 +257,7 @@ class EncoderEngine:
 
     def _encode_text(self, request: TextRequest) -> None:
         try:
-            vectors = self._in_parts(request.texts, self.encoder.encode_text)
+            vectors = self._parts.encode(request.texts, self.encoder.encode_text, self.encoder.device)
             if len(vectors) != len(request.texts):
                 raise RuntimeError(f"the model made {len(vectors)} vectors of {len(request.texts)} texts")
         except BaseException as error:
@@ -274,37 +272,6 @@ class EncoderEngine:
             return
         self._deliver([(answer, _broken(error)) for answer in answers])
         raise error
-
-    def _in_parts(self, items: Sequence[Payload], encode: Callable[[Sequence[Payload]], Vectors]) -> Vectors:
-        """All items through the model, in as many parts as fit on the device. Raises `SomeFailed` with all rows."""
-        parts: list[Vectors] = []
-        failures: dict[int, Exception] = {}
-        done = 0
-        while done < len(items):
-            part = items[done : done + self._limit]
-            try:
-                parts.append(encode(part))
-            except SomeFailed as some:
-                parts.append(some.vectors)
-                failures |= {done + at: failure for at, failure in some.failures.items()}
-            except OutOfMemory as error:
-                if len(part) == 1:
-                    raise OutOfMemory(f"not even one fits on {self.encoder.device}: {error}") from error
-                self._limit, self._fitting = len(part) // 2, 0
-                continue
-            done += len(part)
-            self._grow(len(part))
-        vectors = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        if failures:
-            raise SomeFailed(vectors, failures)
-        return vectors
-
-    def _grow(self, fitted: int) -> None:
-        if self._limit == self._batch_size or fitted < self._limit:
-            return
-        self._fitting += 1
-        if self._fitting >= BATCHES_UNTIL_GROWTH:
-            self._limit, self._fitting = min(self._batch_size, 2 * self._limit), 0
 
     # Back to the callers
 

@@ -13,8 +13,9 @@ from PIL import Image
 
 from encoders.batches import BatchQueue, ImageBatch, ImageRequest, TextRequest
 from encoders.encoder import OutOfMemory
-from encoders.engine import BATCHES_UNTIL_GROWTH, BadImage, BatchReport, EncoderEngine, EngineClosed
+from encoders.engine import BadImage, BatchReport, EncoderEngine, EngineClosed
 from encoders.hashing import HashingEncoder
+from encoders.parts import BATCHES_UNTIL_GROWTH
 from imaging.room import PixelRoom
 from schemas.dead_letter import RejectReason
 from tests.unit.encoders.recording import RecordingEncoder
