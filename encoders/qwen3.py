@@ -2,7 +2,8 @@
 
 A text's vector is the mean, over its tokens, of the hidden states after the second-to-last layer
 (`hidden_states[-2]`), in float32, of unit length. The text is read as it is, without a chat template, up to
-`MAX_TOKENS` tokens; what follows is not read. docs/decisions/0017-how-qwen3-reads-a-text.md says why, and what is not known.
+`MAX_TOKENS` tokens; what follows is not read. docs/decisions/0017-how-qwen3-reads-a-text.md says why, and what is not
+known.
 
 The last layer and the final norm are not loaded, since nothing of them reaches the vector. Qwen3-4B takes 8 GB in
 bfloat16 on CUDA, and 16 GB in float32 elsewhere.
