@@ -106,7 +106,7 @@ class QdrantSettings(BaseModel):
 class EncoderSettings(BaseModel):
     """Which model, where, and how it batches. `max_wait_ms` is the longest that a lone image waits for company."""
 
-    model: str = "hashing"
+    model: str = "sightline-small"
     device: str = "auto"
     batch_size: int = Field(32, ge=1, le=4096)
     max_wait_ms: float = Field(10.0, ge=0, le=10_000)

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -14,9 +14,18 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from benchmarks.sightline_small.architecture import CONTEXT, SIDE
-from benchmarks.sightline_small.captions import Scene, describe, describe_all, imagine, mistake, name_of
+from benchmarks.sightline_small.captions import (
+    IN_THINGS,
+    Scene,
+    another,
+    describe,
+    describe_all,
+    imagine,
+    mistake,
+    name_of,
+)
 from benchmarks.sightline_small.concepts import LANGUAGES, Concept
-from imaging.scenes import Sprite, compose
+from imaging.scenes import MOST, Sprite, compose
 
 Random = np.random.Generator
 
@@ -26,7 +35,7 @@ ABROAD = 96
 """Names in other languages asked of each batch."""
 KEYWORDS = 64
 """Keywords asked of each batch."""
-FEWEST, MOST = 2, 40
+FEWEST_HOLDERS, MOST_HOLDERS = 2, 40
 """Concepts that a keyword must have, and may have, to say something."""
 
 
@@ -50,22 +59,35 @@ class Batch:
     """(k, length) tokens."""
     described: Tensor
     """(n, k), float32."""
+    views: int = 0
+    """If not 0: image i shows what image `i + views` shows, before another background, and `i + 2 * views` shows
+    something else before the background of image i, with one thing wrong; n is 3 x views."""
 
 
 class Batches(Dataset[Batch]):
     """Batch number `step` of a training that is told by its seed. Drawn in worker processes."""
 
     def __init__(
-        self, concepts: Sequence[Concept], sprites: Sequence[Sprite], *, seed: int, steps: int, images: int, names: int
+        self,
+        concepts: Sequence[Concept],
+        sprites: Sequence[Sprite],
+        *,
+        seed: int,
+        steps: int,
+        images: int,
+        names: int,
+        views: bool = False,
     ) -> None:
         self._concepts, self._sprites = concepts, sprites
-        self._seed, self._steps, self._images, self._names = seed, steps, images, names
+        self._seed, self._steps, self._images, self._names, self._views = seed, steps, images, names, views
         self._english = [concept.name for concept in concepts]
         holders: dict[str, set[int]] = {}
         for number, concept in enumerate(concepts):
             for word in concept.keywords:
                 holders.setdefault(word, set()).add(number)
-        self._holders = {word: held for word, held in sorted(holders.items()) if FEWEST <= len(held) <= MOST}
+        self._holders = {
+            word: held for word, held in sorted(holders.items()) if FEWEST_HOLDERS <= len(held) <= MOST_HOLDERS
+        }
         self._own_words = [[word for word in concept.keywords if len(holders[word]) == 1] for concept in concepts]
 
     def __len__(self) -> int:
@@ -76,7 +98,13 @@ class Batches(Dataset[Batch]):
         """One step's batch."""
         random = np.random.default_rng([self._seed, step])
         total = len(self._concepts)
-        scenes = [imagine(random, random.choice(total, 4, replace=False).tolist()) for _ in range(self._images)]
+        views = self._images // 3 if self._views else 0
+        scenes = [
+            imagine(random, random.choice(total, 4, replace=False).tolist()) for _ in range(views or self._images)
+        ]
+        if views:
+            elsewhere = [replace(scene, background=another(scene.background, random)) for scene in scenes]
+            scenes = [*scenes, *elsewhere, *(_wrong(scene, total, random) for scene in scenes)]
         captions, mistakes = [], []
         for scene in scenes:
             tell = describe_all if random.random() < 0.6 else describe
@@ -96,6 +124,7 @@ class Batches(Dataset[Batch]):
             present=_truth(scenes, [{number} for number in asked]),
             keywords=tokenize(words),
             described=_truth(scenes, [self._holders[word] for word in words]),
+            views=views,
         )
 
     def _call(self, number: int, random: Random) -> str:
@@ -112,6 +141,13 @@ class Batches(Dataset[Batch]):
         size = SIZES[int(random.integers(len(SIZES)))]
         image = compose([self._sprites[number] for number in scene.pictures], scene.background, size, random)
         return finished(image, random)
+
+
+def _wrong(scene: Scene, concepts: int, random: Random) -> Scene:
+    """The scene before the same background with one thing wrong, and not more pictures than can be drawn."""
+    while len((wrong := mistake(scene, concepts, random, IN_THINGS)).pictures) > MOST:
+        pass
+    return wrong
 
 
 def finished(image: Image.Image, random: Random) -> NDArray[np.uint8]:

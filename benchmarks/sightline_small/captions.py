@@ -14,6 +14,9 @@ NUMBERS = {1: ("a", "one", "1"), 2: ("two", "2"), 3: ("three", "3"), 4: ("four",
 OPENINGS = ("a picture of ", "a photo of ", "an image of ", "a drawing of ", "picture of ", "photo of ")
 JOINTS = (" and ", " and ", " with ", " next to ", ", ")
 
+ANYWHERE, IN_THINGS = (0.45, 0.9), (0.0, 0.5)
+"""Where a mistake may be."""
+
 
 @dataclass(frozen=True)
 class Thing:
@@ -62,15 +65,23 @@ def describe(scene: Scene, names: Sequence[str], random: Random) -> str:
     return opening + words + (_where(scene.background, random) if random.random() < 0.6 else "")
 
 
-def mistake(scene: Scene, concepts: int, random: Random) -> Scene:
-    """The scene with one thing wrong: the background's colour, a count, or a concept."""
+def another(background: Background, random: Random) -> Background:
+    """The same pattern in another colour."""
+    others = [colour for colour in COLOURS if colour != background.colour]
+    return replace(background, colour=str(random.choice(others)))
+
+
+def mistake(scene: Scene, concepts: int, random: Random, shares: tuple[float, float] = ANYWHERE) -> Scene:
+    """The scene with one thing wrong: the background's colour, a count, or a concept.
+
+    `shares` are the chances of the first and of the first two.
+    """
     draw = random.random()
-    if draw < 0.45:
-        others = [colour for colour in COLOURS if colour != scene.background.colour]
-        return replace(scene, background=replace(scene.background, colour=str(random.choice(others))))
+    if draw < shares[0]:
+        return replace(scene, background=another(scene.background, random))
     at = int(random.integers(len(scene.things)))
     thing = scene.things[at]
-    if draw < 0.9:
+    if draw < shares[1]:
         counts = [count for count in range(1, MOST + 1) if count != thing.count]
         wrong = replace(thing, count=int(random.choice(counts)))
     else:

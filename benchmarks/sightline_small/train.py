@@ -1,11 +1,12 @@
 """Train `sightline-small` and write it where Sightline looks for it.
 
-    python -m benchmarks.sightline_small.train [--steps 5000] [--until 5000] [--seed 1] [--to encoders/small]
+    python -m benchmarks.sightline_small.train [--seed 1] [--to encoders/small]
 
 Every image is drawn for the step that sees it, so nothing can be learnt by heart but the pictures themselves. Three
 things are asked: which caption belongs to which image, against captions with one word wrong (Radford et al. 2021, with
 hard negatives); which of several hundred names are true of an image (cross-entropy with equal shares, as in Yang et al.
-2022); which images a name or a keyword is true of.
+2022); which images a name or a keyword is true of. A second, shorter lesson also shows the same things before another
+background, and asks which image is the other view.
 """
 
 import argparse
@@ -13,12 +14,14 @@ import copy
 import json
 import math
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as functional
 from open_clip import CLIP
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
@@ -30,25 +33,60 @@ from imaging.scenes import Sprite
 
 IMAGES, NAMES = 192, 512
 """Per step."""
-RATE, WARM_UP, DECAY = 1.5e-3, 200, 0.05
+DECAY = 0.05
+VIEW_SCALE = 20.0
+"""How sharply images are told apart: low, so that also easy ones count."""
 AVERAGE = 0.999
 """Weights are averaged over about 1,000 steps, which does what a slower last phase would."""
 
 
-def train(steps: int, until: int, seed: int, to: Path, device: torch.device) -> None:
-    """Train from nothing; a checkpoint is written every 500 steps, and the one at step `until` is the model."""
+@dataclass(frozen=True)
+class Lesson:
+    """One part of the training. `rate` is the highest learning rate, reached after `warm_up` steps."""
+
+    name: str
+    steps: int
+    until: int
+    rate: float
+    warm_up: int
+    views: bool
+
+
+LESSONS = (
+    # The schedule was made for more; what the first lesson has not learnt by then, the second one teaches.
+    Lesson("names", steps=5000, until=3000, rate=1.5e-3, warm_up=200, views=False),
+    Lesson("views", steps=1000, until=1000, rate=7e-4, warm_up=50, views=True),
+)
+
+
+def train(lessons: Sequence[Lesson], seed: int, start: Path | None, to: Path, device: torch.device) -> None:
+    """Train from nothing, or from what an earlier lesson wrote; a checkpoint is written every 500 steps."""
     torch.manual_seed(seed)
     concepts = read_concepts()
     sprites = [Sprite(read_sprite(concept)) for concept in concepts]
-    batches = Batches(concepts, sprites, seed=seed, steps=until, images=IMAGES, names=NAMES)
-    model = make_model().to(device, memory_format=torch.channels_last).train()
-    averaged = copy.deepcopy(model).eval().requires_grad_(False)
-    optimizer = torch.optim.AdamW(_groups(model), lr=RATE, betas=(0.9, 0.98))
+    model = make_model()
     seen = torch.zeros(model.vocab_size, dtype=torch.bool)
+    if start is not None:
+        seen = read(model, start)
+    model = model.to(device, memory_format=torch.channels_last)
+    for lesson in lessons:
+        print(f"lesson {lesson.name}: {lesson.until} steps", flush=True)
+        batches = Batches(
+            concepts, sprites, seed=seed, steps=lesson.until, images=IMAGES, names=NAMES, views=lesson.views
+        )
+        model = _teach(model, batches, lesson, seen, to, device)
+
+
+def _teach(model: CLIP, batches: Batches, lesson: Lesson, seen: Tensor, to: Path, device: torch.device) -> CLIP:
+    """The averaged weights after the lesson, which are written too. `seen` collects the tokens of all captions."""
+    model.train()
+    averaged = copy.deepcopy(model).eval().requires_grad_(False)
+    optimizer = torch.optim.AdamW(_groups(model), lr=lesson.rate, betas=(0.9, 0.98))
     began, losses = time.perf_counter(), 0.0
     for step, batch in enumerate(DataLoader(batches, batch_size=None, num_workers=2, prefetch_factor=4)):
         for group in optimizer.param_groups:
-            group["lr"] = RATE * min((step + 1) / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * step / steps))
+            falling = 0.5 + 0.5 * math.cos(math.pi * step / lesson.steps)
+            group["lr"] = lesson.rate * min((step + 1) / lesson.warm_up, falling)
         with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             loss = loss_of(model, batch, device)
         optimizer.zero_grad()
@@ -65,8 +103,9 @@ def train(steps: int, until: int, seed: int, to: Path, device: torch.device) -> 
             pace = (step + 1) * IMAGES / (time.perf_counter() - began)
             print(f"step {step + 1}: loss {losses / 100:.3f}, {pace:.0f} images/s", flush=True)
             losses = 0.0
-        if (step + 1) % 500 == 0 or step + 1 == until:
+        if (step + 1) % 500 == 0 or step + 1 == lesson.until:
             write(averaged, seen, to)
+    return averaged.requires_grad_(True)
 
 
 def loss_of(model: CLIP, batch: Batch, device: torch.device) -> Tensor:
@@ -82,6 +121,9 @@ def loss_of(model: CLIP, batch: Batch, device: torch.device) -> Tensor:
     scale = model.logit_scale.exp()
     own = torch.arange(len(images), device=device)
     to_captions = scale * images @ torch.cat([captions, mistakes]).T
+    # A caption without a background is true of the other view as well.
+    others = (own[: batch.views], own[: batch.views] + batch.views)
+    to_captions[others] = to_captions[others[::-1]] = -math.inf
     right, wrong = to_captions[own, own], to_captions[own, own + len(own)]
     by_caption = (
         functional.cross_entropy(to_captions, own)
@@ -95,7 +137,16 @@ def loss_of(model: CLIP, batch: Batch, device: torch.device) -> Tensor:
     mixed = scale * images @ torch.cat([abroad, names[len(abroad) :]]).T
     by_name = _shared(to_names, present) + 0.3 * _shared(mixed, present)
     by_image = _shared(torch.cat([to_names, to_keywords], dim=1).T, torch.cat([present, described], dim=1).T)
-    return 0.5 * by_caption + by_name + 0.5 * by_image
+    loss = 0.5 * by_caption + by_name + 0.5 * by_image
+    return loss + _by_view(images, batch.views) if batch.views else loss
+
+
+def _by_view(images: Tensor, views: int) -> Tensor:
+    """Each view's other view among all images (Chen et al. 2020), one of which has the same background."""
+    alike = VIEW_SCALE * images @ images.T
+    alike.fill_diagonal_(-math.inf)
+    own = torch.arange(views, device=images.device)
+    return functional.cross_entropy(alike[: 2 * views], torch.cat([own + views, own]))
 
 
 def _shared(logits: Tensor, truth: Tensor) -> Tensor:
@@ -123,6 +174,13 @@ def _average(averaged: CLIP, model: CLIP, share: float) -> None:
             one.copy_(current[name])
 
 
+def read(model: CLIP, folder: Path) -> Tensor:
+    """Load what `write` wrote, and tell which tokens had been seen, (vocabulary,) bool."""
+    state = {name: one.float() for name, one in load_file(folder / "open_clip_model.safetensors").items()}
+    model.load_state_dict(state)
+    return state["token_embedding.weight"].abs().sum(dim=1) > 0
+
+
 def write(model: CLIP, seen: Tensor, to: Path) -> None:
     """The model as open_clip's `local-dir:` reads it, in float16.
 
@@ -142,14 +200,14 @@ def write(model: CLIP, seen: Tensor, to: Path) -> None:
 def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--steps", type=int, default=5000, help="what the learning rate's schedule is made for")
-    parser.add_argument("--until", type=int, help="stop after this step, although the schedule goes on")
+    parser.add_argument("--lesson", choices=[lesson.name for lesson in LESSONS], help="only this one")
+    parser.add_argument("--start", type=Path, help="folder with the weights to start from; none: random ones")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--to", type=Path, default=Path("encoders/small"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
-    until = min(arguments.steps, arguments.until or arguments.steps)
-    train(arguments.steps, until, arguments.seed, arguments.to, torch.device(arguments.device))
+    lessons = [lesson for lesson in LESSONS if arguments.lesson in (None, lesson.name)]
+    train(lessons, arguments.seed, arguments.start, arguments.to, torch.device(arguments.device))
 
 
 if __name__ == "__main__":

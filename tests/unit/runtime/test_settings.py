@@ -52,7 +52,9 @@ def test_an_option_is_judged_like_a_variable_and_named_as_it_was_written() -> No
 
 
 def test_an_empty_variable_is_no_variable() -> None:
-    assert load_settings({"PORT": "", "LOG_LEVEL": "", "SIGHTLINE_ENCODER__MODEL": ""}).encoder.model == "hashing"
+    assert (
+        load_settings({"PORT": "", "LOG_LEVEL": "", "SIGHTLINE_ENCODER__MODEL": ""}).encoder.model == "sightline-small"
+    )
 
 
 def test_secrets_are_masked() -> None:
