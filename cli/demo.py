@@ -17,13 +17,14 @@ from cli.demo_searches import show_searches
 from cli.embedded import EmbeddedPipeline, embedded_pipeline
 from cli.parts import Parts
 from cli.warm_up import model_line
+from encoders.presence import look_up
 from imaging.sample_scenes import SampleScene, draw_sample_scenes
 from imaging.samples import write_broken
 from runtime import log
 from runtime.lifecycle import ExitCode, run_components
 from runtime.settings import Settings, load_settings
 from schemas.collection import Status
-from schemas.errors import SightlineError
+from schemas.errors import ConfigurationError, SightlineError
 from schemas.events import point_id
 from stores.vectors import StoredPoint, Where
 
@@ -36,6 +37,11 @@ Shown = dict[str, SampleScene]
 
 async def demo(images: int, *, model: str | None = None, keep: bool) -> ExitCode:
     """Run the demo in a folder of its own, and remove it at the end unless it is to be kept."""
+    if model and look_up(model).is_remote:
+        raise ConfigurationError(
+            f"the demo asks hundreds of questions, which {model} may charge for; try `sightline index FOLDER --model "
+            f"{model}` with a budget, or the demo without --model"
+        )
     place = Path(tempfile.mkdtemp(prefix="sightline-demo-"))
     settings = load_settings({}, data_dir=place / "data", encoder__model=model)
     log.configure("ERROR")
@@ -43,7 +49,8 @@ async def demo(images: int, *, model: str | None = None, keep: bool) -> ExitCode
         return await _demo(settings, place / "photos", images, Console(highlight=False, markup=False))
     finally:
         if keep:
-            print(f"kept {place}; try: sightline search --data-dir {place / 'data'} 'a cat'")
+            chosen = f" --model {model}" if model else ""
+            print(f"kept {place}; try: sightline search --data-dir {place / 'data'}{chosen} 'a cat'")
         else:
             shutil.rmtree(place, ignore_errors=True)
 

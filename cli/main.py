@@ -196,7 +196,7 @@ def retag(
     from cli.retag import retag as work
 
     settings = settings_for(data_dir=data_dir, encoder__model=model, log_level=log_level, quiet="WARNING")
-    run(work(settings, RetagOptions(everything=everything, dry_run=dry_run, as_json=as_json)))
+    run(work(settings, RetagOptions(model=model, everything=everything, dry_run=dry_run, as_json=as_json)))
 
 
 @app.command("run")

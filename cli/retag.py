@@ -22,6 +22,7 @@ from cli.tagging import make_tagger, vocabulary_of
 from encoders.vocabulary import Vocabulary
 from runtime.lifecycle import ExitCode, stop_on_signals
 from runtime.settings import Settings
+from schemas.collection import collection_name
 from schemas.errors import ConfigurationError, SightlineError
 from services.indexer.retag import Retagger
 from services.indexer.retag_job import RetagAnswer, RetagPreview, RetagState, preview_of
@@ -37,6 +38,8 @@ Told = Callable[[int, int], None]
 class RetagOptions:
     """What to tag anew, and how to tell of it."""
 
+    model: str | None = None
+    """The model that was named; without a name it is that of whoever holds the index."""
     everything: bool = False
     dry_run: bool = False
     as_json: bool = False
@@ -80,7 +83,7 @@ async def _here(parts: Parts, vocabulary: Vocabulary, options: RetagOptions) -> 
                 "--model and --data-dir, or SIGHTLINE_QDRANT__URL"
             )
         async with make_engine(parts) as engine:
-            await ensure_collection(index, engine, parts, writes=True)
+            await ensure_collection(index, engine, parts, writes=not options.dry_run)
             tagger = await make_tagger(parts.settings.tags, engine, vocabulary)
             retagger = Retagger(index, tagger, everything=options.everything)
             if options.dry_run:
@@ -91,7 +94,8 @@ async def _here(parts: Parts, vocabulary: Vocabulary, options: RetagOptions) -> 
 
 
 async def _there(running: Address, digest: str, options: RetagOptions) -> ExitCode:
-    asked = {"everything": options.everything, "settings": digest}
+    collection = collection_name(options.model) if options.model else None
+    asked = {"everything": options.everything, "settings": digest, "collection": collection}
     # A proxy of the environment is for other machines.
     async with httpx.AsyncClient(base_url=running.url, timeout=60.0, trust_env=False) as client:
         if options.dry_run:

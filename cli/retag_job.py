@@ -8,6 +8,7 @@ from cli.tagging import vocabulary_of
 from encoders.tagger import Tagger
 from encoders.vocabulary import Vocabulary
 from runtime.settings import TagSettings
+from schemas.collection import collection_name
 from services.embedder.tagging import Tagging
 from services.indexer.retag_job import RetagJob
 from stores.vectors import VectorIndex
@@ -29,6 +30,7 @@ def make_retag_job(parts: Parts, index: VectorIndex, tagging: Tagging | None) ->
     return RetagJob(
         index,
         tagger,
+        collection=collection_name(parts.settings.encoder.model),
         settings=tag_settings_digest(settings, vocabulary_of(settings)) if settings.enabled else "",
         log=parts.log,
     )

@@ -8,12 +8,20 @@ from urllib.parse import urlsplit
 
 import huggingface_hub
 from huggingface_hub import constants
+from huggingface_hub.errors import HFValidationError
+
+from schemas.errors import ConfigurationError
 
 
 def find_cached(repository: str, files: Iterable[str]) -> Path | None:
-    """The first of the files that the cache has of a repository."""
+    """The first of the files that the cache has of a repository. Raises `ConfigurationError` for what is no name."""
     for file in files:
-        found = huggingface_hub.try_to_load_from_cache(repository, file, cache_dir=constants.HF_HUB_CACHE)
+        try:
+            found = huggingface_hub.try_to_load_from_cache(repository, file, cache_dir=constants.HF_HUB_CACHE)
+        except HFValidationError as error:
+            raise ConfigurationError(
+                f"{repository!r} is no name of a repository on the hub; write OWNER/NAME, as in laion/CLIP-ViT-B-32"
+            ) from error
         if isinstance(found, str):
             return Path(found)
     return None

@@ -79,7 +79,12 @@ def presence_of(model: Model) -> Presence:
 
 
 def _there(path: Path, where: Where = Where.ON_DISK) -> Presence:
-    return Presence(where, path, path.stat().st_size, count_parameters(path))
+    try:
+        parameters = count_parameters(path)
+    except ConfigurationError as error:
+        # One broken file must not take the list from those who came for another model.
+        return Presence(where, path, path.stat().st_size, remedy=str(error))
+    return Presence(where, path, path.stat().st_size, parameters)
 
 
 def _in_cache(model: Model) -> Presence:

@@ -59,7 +59,7 @@ def asked_to_wait(headers: Mapping[str, str], body: Any, now: datetime) -> float
     A date is compared with the server's own `Date` where there is one, so that our clock may be wrong.
     """
     after = headers.get("retry-after", "").strip()
-    if after.isdigit():
+    if after.isascii() and after.isdigit():
         return min(float(after), MOST_ASKED)
     if after and (until := _date(after)) is not None:
         return min(max(0.0, (until - (_date(headers.get("date", "")) or now)).total_seconds()), MOST_ASKED)

@@ -65,7 +65,8 @@ class Replicate:
                 prediction = connection.ask("GET", address, billed=False)
             except (Refused, Unexpected) as error:
                 # Replicate forgets predictions after an hour.
-                del self._running[key]
+                # Another thread may have had the same answer about the same pixels.
+                self._running.pop(key, None)
                 raise Unanswered(f"the prediction cannot be asked for any more ({error})", shared=False) from error
         return self._output(key, prediction)
 

@@ -35,6 +35,7 @@ class RetagRequest(BaseModel):
     settings: str | None = Field(
         None, description="The digest of the settings of tags; refused if others are in force."
     )
+    collection: str | None = Field(None, description="The collection that is meant; refused if it is another.")
 
 
 class RetagAnswer(BaseModel):
@@ -80,10 +81,17 @@ class RetagJob:
     """
 
     def __init__(
-        self, index: VectorIndex, tagging: Callable[[], Awaitable[Tagging | None]], *, settings: str, log: Log
+        self,
+        index: VectorIndex,
+        tagging: Callable[[], Awaitable[Tagging | None]],
+        *,
+        collection: str,
+        settings: str,
+        log: Log,
     ) -> None:
         self._index = index
         self._tagging = tagging
+        self._collection = collection
         self._settings = settings
         self._log = log
         self._asked: asyncio.Queue[Retagger] = asyncio.Queue(1)
@@ -149,6 +157,12 @@ class RetagJob:
         if "origin" in request.headers:
             # Any page in a browser of this machine can reach loopback; a browser names the page's origin.
             raise HTTPException(403, "a page in a browser cannot ask for new tags; run `sightline retag`")
+        if asked.collection not in (None, self._collection):
+            raise HTTPException(
+                409,
+                f"this process has the collection {self._collection}, not {asked.collection}; leave --model out to "
+                "retag that one, or stop the process to retag the other",
+            )
         if asked.settings not in (None, self._settings):
             raise HTTPException(
                 409,

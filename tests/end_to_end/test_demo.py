@@ -30,6 +30,11 @@ def test_a_model_that_knows_no_words_is_asked_for_none() -> None:
     assert not RECALL.search(shown.stdout)
 
 
+def test_a_model_that_may_charge_for_questions_is_refused() -> None:
+    refused = run_command("demo", "--model", "replicate:openai/clip")
+    assert (refused.returncode, "may charge for" in refused.stderr) == (2, True), refused
+
+
 @pytest.mark.parametrize("count", ["0", "19"])
 def test_too_few_images_are_refused(count: str) -> None:
     assert run_command("demo", "--images", count).returncode == 2

@@ -67,6 +67,8 @@ def test_a_process_that_holds_the_index_retags_it_by_its_own_settings_only(
         assert set.union(*tags_of(running).values()) == {"red house", "mug"}
         refused = run_command("retag", "--data-dir", data, environment=FIRST)
         assert (refused.returncode, "by other settings than yours" in refused.stderr) == (2, True), refused
+        other = run_command("retag", "--data-dir", data, "--model", "hashing", environment=SECOND)
+        assert (other.returncode, "not images__hashing" in other.stderr) == (2, True), other
         dry = run_command("retag", "--dry-run", "--data-dir", data, environment=SECOND)
         assert dry.stdout.startswith("8 images have tags of other settings"), dry
         assert set.union(*tags_of(running).values()) == {"red house", "mug"}

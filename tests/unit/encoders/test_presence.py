@@ -107,6 +107,19 @@ def test_a_language_model_is_found_in_the_cache_and_in_a_folder(hub: Hub, tmp_pa
     assert str(tmp_path / "nowhere") in missing.remedy
 
 
+def test_a_broken_file_in_the_cache_does_not_hide_the_other_models(hub: Hub) -> None:
+    hub.add("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "open_clip_model.safetensors", bytes(20))
+    presence = presence_of(look_up("ViT-B-32/laion2b_s34b_b79k"))
+    assert presence.parameters is None
+    assert presence.remedy
+
+
+@pytest.mark.parametrize("name", ["hf-hub:a/b/c", "hf-hub:a b"])
+def test_what_is_no_name_of_a_repository_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="no name of a repository"):
+        presence_of(look_up(name))
+
+
 def test_a_name_that_is_nobodys_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="no architecture called 'nonsense'"):
         look_up("nonsense")

@@ -58,6 +58,13 @@ def test_xmp_of_a_png_is_read() -> None:
     assert keywords(saved("PNG", pnginfo=info)) == ("Red & blue", "beach", "Жук")
 
 
+@pytest.mark.parametrize("start", ["<dc:title>", "<dc:title ", "<dc:subject><rdf:li>", "<rdf:li "])
+def test_xmp_without_ends_says_nothing_and_takes_one_pass(start: str) -> None:
+    info = PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", start * 40_000, zip=True)
+    assert keywords(saved("PNG", pnginfo=info)) == ()
+
+
 def test_iptc_keywords_are_read_in_either_encoding_and_each_once() -> None:
     assert keywords(iptc(b"beach", "Straße".encode(), "café".encode("latin-1"), b"beach")) == (
         "beach",

@@ -50,7 +50,7 @@ async def running(index: Any, tagging: AxisTagging | None) -> AsyncIterator[http
     async def tagger() -> AxisTagging | None:
         return tagging
 
-    job = RetagJob(index, tagger, settings="ours", log=Log("test"))
+    job = RetagJob(index, tagger, collection="images__ours", settings="ours", log=Log("test"))
     app = FastAPI()
     app.include_router(job.router)
     stop = asyncio.Event()

@@ -19,6 +19,7 @@ NOW = datetime(2026, 3, 14, 15, 0, tzinfo=UTC)
         # Their clock is two hours ahead of ours: their own Date says how long it is.
         ({"retry-after": "Sat, 14 Mar 2026 17:00:30 GMT", "date": "Sat, 14 Mar 2026 17:00:20 GMT"}, None, 10),
         ({"retry-after": "soon"}, {"estimated_time": 20}, 20),
+        ({"retry-after": "²"}, {"estimated_time": 20}, 20),
         ({"retry-after": "5"}, {"estimated_time": 20}, 5),
         ({}, {"error": "Model x is currently loading", "estimated_time": 20.5}, 20.5),
         ({}, {"estimated_time": 1809.18}, MOST_LOADING),
