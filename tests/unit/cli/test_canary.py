@@ -61,7 +61,7 @@ async def start(index: VectorIndex, tmp_path: Path) -> AsyncIterator[Start]:
 
 
 def parts(folder: Path, *, url: str = "") -> Parts:
-    return Parts.make(load_settings({}, data_dir=folder, qdrant__url=url or None))
+    return Parts.make(load_settings({}, data_dir=folder, qdrant__url=url or None, encoder__model="hashing"))
 
 
 async def kept(index: VectorIndex) -> Canary:
