@@ -11,11 +11,11 @@ from uuid import UUID
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cli.demo_searches import show_searches
 from cli.embedded import EmbeddedPipeline, embedded_pipeline
 from cli.parts import Parts
+from cli.progress import image_progress
 from cli.warm_up import model_line
 from encoders.presence import look_up
 from imaging.sample_scenes import SampleScene, draw_sample_scenes
@@ -102,10 +102,9 @@ async def _index_all(
     pipeline: EmbeddedPipeline, images: int, broken: int, console: Console, failing: "asyncio.Task[None]"
 ) -> float:
     """Seconds until all images were searchable. The broken files take 2 s longer: they might still be being written."""
-    columns = (TextColumn("[bold]indexing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     started = time.perf_counter()
     searchable: float | None = None
-    with Progress(*columns, console=console) as bar:
+    with image_progress(console) as bar:
         task = bar.add_task("indexing", total=images + broken)
         done = 0
         while done < images + broken and not failing.done():

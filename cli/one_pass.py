@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager
 
 from prometheus_client import write_to_textfile
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from cli.address import refuse_if_running
 from cli.embedded import EmbeddedPipeline, embedded_pipeline
 from cli.parts import Parts
 from cli.pass_report import PassOptions, show_report
+from cli.progress import image_progress
 from cli.warm_up import model_line
 from runtime.lifecycle import ExitCode, run_components, stop_on_signals
 from runtime.settings import Settings
@@ -69,16 +70,7 @@ async def stages_running(pipeline: EmbeddedPipeline) -> AsyncIterator["asyncio.T
 
 
 async def _pass(pipeline: EmbeddedPipeline, options: PassOptions, console: Console) -> ExitCode:
-    with Progress(
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("images"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=False,
-    ) as bar:
+    with image_progress(console) as bar:
         task = bar.add_task("indexing", total=None)
         if pipeline.watch is not None:
             await pipeline.watch.started()

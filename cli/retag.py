@@ -9,13 +9,13 @@ from typing import Any
 
 import httpx
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cli.address import Address, find_running
 from cli.canary import ensure_collection
 from cli.indexes import make_index
 from cli.models import make_engine
 from cli.parts import Parts
+from cli.progress import image_progress
 from cli.retag_job import tag_settings_digest
 from cli.search import answer_of
 from cli.tagging import make_tagger, vocabulary_of
@@ -132,15 +132,7 @@ async def _answer(running: Address, request: Awaitable[httpx.Response]) -> Any:
 
 @contextmanager
 def _progress() -> Iterator[Told]:
-    with Progress(
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("images"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=_console(),
-    ) as bar:
+    with image_progress(_console()) as bar:
         task = bar.add_task("tagging", total=None)
 
         def told(done: int, total: int) -> None:

@@ -29,7 +29,7 @@ Floats = NDArray[np.float32]
 
 
 class HashingEncoder:
-    """Deterministic, without torch, a few thousand images a second after decoding. See the module."""
+    """Deterministic, without torch, some hundred images a second after decoding. See the module."""
 
     identity = EncoderIdentity(
         model="hashing",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from imaging.sample_scenes import plural
+from imaging.sample_scenes import plural, with_article
 from imaging.scenes import COLOURS, MOST, PATTERNS, Background
 
 Random = np.random.Generator
@@ -103,8 +103,7 @@ def name_of(name: str, random: Random) -> str:
     draw = random.random()
     if draw < 0.5:
         return name
-    article = "an" if name[0] in "aeiou" else "a"
-    return f"a picture of {name}" if draw < 0.7 else str(random.choice(OPENINGS)) + f"{article} {name}"
+    return f"a picture of {name}" if draw < 0.7 else str(random.choice(OPENINGS)) + with_article(name)
 
 
 def count_of(count: int, name: str, random: Random) -> str:
@@ -114,12 +113,12 @@ def count_of(count: int, name: str, random: Random) -> str:
         return f"{number} {plural(name)}"
     if random.random() < 0.3:
         return name
-    return f"{'an' if number == 'a' and name[0] in 'aeiou' else number} {name}"
+    return with_article(name) if number == "a" else f"{number} {name}"
 
 
 def _where(background: Background, random: Random) -> str:
     pattern = background.pattern + " " if background.pattern != "plain" and random.random() < 0.3 else ""
     look = pattern + background.colour
-    article = "an" if look[0] in "aeiou" else "a"
-    forms = (f"on {article} {look} background", f"on {background.colour}", f"in front of {article} {look} background")
+    whole = f"{with_article(look)} background"
+    forms = (f"on {whole}", f"on {background.colour}", f"in front of {whole}")
     return " " + str(random.choice(forms))

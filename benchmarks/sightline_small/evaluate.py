@@ -91,39 +91,27 @@ class Judge:
         return self._images([self._draw([number], self._background()) for number in range(len(self._concepts))])
 
     def _colours(self) -> float:
-        right = 0
-        numbers = self._random.integers(len(self._concepts), size=PAIRS).tolist()
-        pairs = [self._random.choice(list(COLOURS), 2, replace=False).tolist() for _ in numbers]
-        shown = [
-            self._draw([number], Background(colour, self._background().pattern))
-            for number, pair in zip(numbers, pairs, strict=True)
-            for colour in pair
-        ]
-        texts = [
-            f"{self._names[number]} on {with_article(pair[0])} background"
-            for number, pair in zip(numbers, pairs, strict=True)
-        ]
-        images = self._images(shown).reshape(PAIRS, 2, -1)
-        for text, (own, other) in zip(self._texts(texts), images, strict=True):
-            right += bool(text @ own > text @ other)
-        return right / PAIRS
+        texts, shown = [], []
+        for number in self._random.integers(len(self._concepts), size=PAIRS).tolist():
+            own, other = self._random.choice(list(COLOURS), 2, replace=False).tolist()
+            texts.append(f"{self._names[number]} on {with_article(own)} background")
+            shown += [self._draw([number], Background(colour, self._background().pattern)) for colour in (own, other)]
+        return self._first_of_two(texts, shown)
 
     def _counts(self) -> float:
-        right = 0
-        numbers = self._random.integers(len(self._concepts), size=PAIRS).tolist()
-        pairs = [self._random.choice(np.arange(1, MOST + 1), 2, replace=False).tolist() for _ in numbers]
-        shown = []
-        for number, pair in zip(numbers, pairs, strict=True):
-            background = self._background()
-            shown += [self._draw([number] * count, background) for count in pair]
-        texts = [
-            f"{NUMBERS[pair[0]]} {_counted(self._names[number], pair[0])}"
-            for number, pair in zip(numbers, pairs, strict=True)
-        ]
-        images = self._images(shown).reshape(PAIRS, 2, -1)
-        for text, (own, other) in zip(self._texts(texts), images, strict=True):
-            right += bool(text @ own > text @ other)
-        return right / PAIRS
+        texts, shown = [], []
+        for number in self._random.integers(len(self._concepts), size=PAIRS).tolist():
+            own, other = self._random.choice(np.arange(1, MOST + 1), 2, replace=False).tolist()
+            background, name = self._background(), self._names[number]
+            texts.append(f"{NUMBERS[own]} {name if own == 1 else plural(name)}")
+            shown += [self._draw([number] * count, background) for count in (own, other)]
+        return self._first_of_two(texts, shown)
+
+    def _first_of_two(self, texts: Sequence[str], shown: Sequence[Image.Image]) -> float:
+        """The share of texts that are nearer to the first of their two images."""
+        pairs = self._images(shown).reshape(len(texts), 2, -1)
+        own, other = np.moveaxis(np.einsum("nd,nkd->nk", self._texts(texts), pairs), 1, 0)
+        return float((own > other).mean())
 
     def _scenes(self) -> dict[int, float]:
         scenes: list[Scene] = []
@@ -169,10 +157,6 @@ def _recall(scores: Vectors, depths: Sequence[int]) -> dict[int, float]:
 
 def _shares(recall: dict[int, float]) -> str:
     return ", ".join(f"R@{depth} {share:.3f}" for depth, share in recall.items())
-
-
-def _counted(name: str, count: int) -> str:
-    return name if count == 1 else plural(name)
 
 
 def main() -> None:
