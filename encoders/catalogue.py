@@ -6,6 +6,8 @@ from pathlib import Path
 from encoders.encoder import Modality
 from encoders.filename_tags import DIMENSION as FILENAME_TAGS_DIMENSION
 from encoders.hashing import DIMENSION as HASHING_DIMENSION
+from encoders.spelling import did_you_mean
+from schemas.errors import ConfigurationError
 
 SMALL = "sightline-small"
 SMALL_FOLDER = Path(__file__).with_name("small")
@@ -224,3 +226,12 @@ def choices_of(architecture: str) -> list[str]:
     """The entries with weights of an architecture, named as open_clip does or as papers do: ViT-B-32, ViT-B/32."""
     wanted = architecture.replace("/", "-").casefold()
     return [model.name for model in CATALOGUE if model.name.partition("/")[0].casefold() == wanted]
+
+
+def unknown_model(name: str, why: ConfigurationError) -> ConfigurationError:
+    """The refusal of a name that is nobody's, with those that are near to it and those that are usual."""
+    usual = [one.name for one in CATALOGUE]
+    return ConfigurationError(
+        f"there is no model {name!r}{did_you_mean(name, usual)} ({why}). The usual ones are {', '.join(usual)}; "
+        "`sightline models` says what each is for"
+    )

@@ -12,6 +12,7 @@ from encoders.catalogue import (
     SMALL_FOLDER,
     Model,
     find_model,
+    unknown_model,
 )
 from encoders.checkpoints import count_parameters
 from schemas.errors import ConfigurationError
@@ -51,12 +52,16 @@ def look_up(name: str) -> Model:
     if qwen3 is not None and name.startswith(QWEN3_FOLDER):
         return replace(qwen3, name=name, parameters=None, size=None, repository="", licence="of the weights")
     try:
-        from encoders.weights import describe
+        from encoders.weights import check_name, describe
     except ImportError as error:
         raise ConfigurationError(
             f"there is no usual model {name!r}; whether open_clip has it only open_clip can tell, and "
             f"{error.name or error} is not installed: install 'sightline[embedder]'"
         ) from error
+    try:
+        check_name(name)
+    except ConfigurationError as error:
+        raise unknown_model(name, error) from error
     return describe(name)
 
 

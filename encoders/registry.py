@@ -1,12 +1,11 @@
 """From the name that a person gives to an encoder."""
 
-from encoders.catalogue import CATALOGUE, QWEN3, QWEN3_FOLDER
+from encoders.catalogue import QWEN3, QWEN3_FOLDER, unknown_model
 from encoders.encoder import Encoder
 from encoders.filename_tags import FilenameTagsEncoder
 from encoders.hashing import HashingEncoder
 from encoders.remote.names import is_remote, make_remote
 from encoders.remote.options import RemoteOptions
-from encoders.spelling import did_you_mean
 from schemas.errors import ConfigurationError
 
 
@@ -50,9 +49,5 @@ def _open_clip(name: str, device: str) -> Encoder:
     try:
         check_name(name)
     except ConfigurationError as error:
-        usual = [one.name for one in CATALOGUE]
-        raise ConfigurationError(
-            f"there is no model {name!r}{did_you_mean(name, usual)} ({error}). The usual ones are {', '.join(usual)}; "
-            "`sightline models` says what each is for"
-        ) from error
+        raise unknown_model(name, error) from error
     return OpenClipEncoder(name, device=device)

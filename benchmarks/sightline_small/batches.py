@@ -35,6 +35,8 @@ ABROAD = 96
 """Names in other languages asked of each batch."""
 KEYWORDS = 64
 """Keywords asked of each batch."""
+RUN = 8
+"""Neighbours in the font's order that one batch shows, where what looks alike is to be told apart."""
 FEWEST_HOLDERS, MOST_HOLDERS = 2, 40
 """Concepts that a keyword must have, and may have, to say something."""
 
@@ -77,9 +79,11 @@ class Batches(Dataset[Batch]):
         images: int,
         names: int,
         views: bool = False,
+        alike: bool = False,
     ) -> None:
         self._concepts, self._sprites = concepts, sprites
         self._seed, self._steps, self._images, self._names, self._views = seed, steps, images, names, views
+        self._alike = alike
         self._english = [concept.name for concept in concepts]
         holders: dict[str, set[int]] = {}
         for number, concept in enumerate(concepts):
@@ -99,12 +103,11 @@ class Batches(Dataset[Batch]):
         random = np.random.default_rng([self._seed, step])
         total = len(self._concepts)
         views = self._images // 3 if self._views else 0
-        scenes = [
-            imagine(random, random.choice(total, 4, replace=False).tolist()) for _ in range(views or self._images)
-        ]
+        scenes = [imagine(random, shown) for shown in self._chosen(views or self._images, random)]
         if views:
             elsewhere = [replace(scene, background=another(scene.background, random)) for scene in scenes]
-            scenes = [*scenes, *elsewhere, *(_wrong(scene, total, random) for scene in scenes)]
+            near = RUN if self._alike else total
+            scenes = [*scenes, *elsewhere, *(_wrong(scene, total, near, random) for scene in scenes)]
         captions, mistakes = [], []
         for scene in scenes:
             tell = describe_all if random.random() < 0.6 else describe
@@ -127,6 +130,18 @@ class Batches(Dataset[Batch]):
             views=views,
         )
 
+    def _chosen(self, scenes: int, random: Random) -> list[list[int]]:
+        """Four concepts for each scene. The font's order has what looks alike side by side: clocks, arrows, hands."""
+        total = len(self._concepts)
+        chosen = [random.choice(total, MOST, replace=False).tolist() for _ in range(scenes)]
+        if self._alike:
+            for at in range(0, scenes - scenes % (2 * RUN), 2 * RUN):
+                start = int(random.integers(total))
+                for offset in range(RUN):
+                    first = (start + offset) % total
+                    chosen[at + offset] = [first, *(one for one in chosen[at + offset] if one != first)][:MOST]
+        return chosen
+
     def _call(self, number: int, random: Random) -> str:
         concept, draw = self._concepts[number], random.random()
         if draw < 0.1 and self._own_words[number]:
@@ -143,9 +158,9 @@ class Batches(Dataset[Batch]):
         return finished(image, random)
 
 
-def _wrong(scene: Scene, concepts: int, random: Random) -> Scene:
+def _wrong(scene: Scene, concepts: int, near: int, random: Random) -> Scene:
     """The scene before the same background with one thing wrong, and not more pictures than can be drawn."""
-    while len((wrong := mistake(scene, concepts, random, IN_THINGS)).pictures) > MOST:
+    while len((wrong := mistake(scene, concepts, random, IN_THINGS, near)).pictures) > MOST:
         pass
     return wrong
 

@@ -71,10 +71,12 @@ def another(background: Background, random: Random) -> Background:
     return replace(background, colour=str(random.choice(others)))
 
 
-def mistake(scene: Scene, concepts: int, random: Random, shares: tuple[float, float] = ANYWHERE) -> Scene:
+def mistake(
+    scene: Scene, concepts: int, random: Random, shares: tuple[float, float] = ANYWHERE, near: int | None = None
+) -> Scene:
     """The scene with one thing wrong: the background's colour, a count, or a concept.
 
-    `shares` are the chances of the first and of the first two.
+    `shares` are the chances of the first and of the first two. A wrong concept is among the next `near` ones.
     """
     draw = random.random()
     if draw < shares[0]:
@@ -85,7 +87,9 @@ def mistake(scene: Scene, concepts: int, random: Random, shares: tuple[float, fl
         counts = [count for count in range(1, MOST + 1) if count != thing.count]
         wrong = replace(thing, count=int(random.choice(counts)))
     else:
-        wrong = replace(thing, concept=int((thing.concept + random.integers(1, concepts)) % concepts))
+        wrong = replace(
+            thing, concept=int((thing.concept + random.integers(1, min(near or concepts, concepts))) % concepts)
+        )
     return replace(scene, things=(*scene.things[:at], wrong, *scene.things[at + 1 :]))
 
 

@@ -5,8 +5,8 @@
 Every image is drawn for the step that sees it, so nothing can be learnt by heart but the pictures themselves. Three
 things are asked: which caption belongs to which image, against captions with one word wrong (Radford et al. 2021, with
 hard negatives); which of several hundred names are true of an image (cross-entropy with equal shares, as in Yang et al.
-2022); which images a name or a keyword is true of. A second, shorter lesson also shows the same things before another
-background, and asks which image is the other view.
+2022); which images a name or a keyword is true of. Two shorter lessons also show the same things before another
+background, and ask which image is the other view: first among any others, then among such as look alike.
 """
 
 import argparse
@@ -34,8 +34,6 @@ from imaging.scenes import Sprite
 IMAGES, NAMES = 192, 512
 """Per step."""
 DECAY = 0.05
-VIEW_SCALE = 20.0
-"""How sharply images are told apart: low, so that also easy ones count."""
 AVERAGE = 0.999
 """Weights are averaged over about 1,000 steps, which does what a slower last phase would."""
 
@@ -49,13 +47,18 @@ class Lesson:
     until: int
     rate: float
     warm_up: int
-    views: bool
+    view_scale: float = 0.0
+    """How sharply an image is asked to be nearer to its other view than to all others; 0: it has none. Low, also easy
+    ones count; high, those that look alike."""
+    alike: bool = False
+    """Whether many of a batch's concepts look alike."""
 
 
 LESSONS = (
     # The schedule was made for more; what the first lesson has not learnt by then, the second one teaches.
-    Lesson("names", steps=5000, until=3000, rate=1.5e-3, warm_up=200, views=False),
-    Lesson("views", steps=1000, until=1000, rate=7e-4, warm_up=50, views=True),
+    Lesson("names", steps=5000, until=3000, rate=1.5e-3, warm_up=200),
+    Lesson("views", steps=1000, until=1000, rate=7e-4, warm_up=50, view_scale=20.0),
+    Lesson("alike", steps=1200, until=1200, rate=5e-4, warm_up=50, view_scale=40.0, alike=True),
 )
 
 
@@ -72,7 +75,14 @@ def train(lessons: Sequence[Lesson], seed: int, start: Path | None, to: Path, de
     for lesson in lessons:
         print(f"lesson {lesson.name}: {lesson.until} steps", flush=True)
         batches = Batches(
-            concepts, sprites, seed=seed, steps=lesson.until, images=IMAGES, names=NAMES, views=lesson.views
+            concepts,
+            sprites,
+            seed=seed,
+            steps=lesson.until,
+            images=IMAGES,
+            names=NAMES,
+            views=lesson.view_scale > 0,
+            alike=lesson.alike,
         )
         model = _teach(model, batches, lesson, seen, to, device)
 
@@ -88,7 +98,7 @@ def _teach(model: CLIP, batches: Batches, lesson: Lesson, seen: Tensor, to: Path
             falling = 0.5 + 0.5 * math.cos(math.pi * step / lesson.steps)
             group["lr"] = lesson.rate * min((step + 1) / lesson.warm_up, falling)
         with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            loss = loss_of(model, batch, device)
+            loss = loss_of(model, batch, lesson.view_scale, device)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -108,8 +118,8 @@ def _teach(model: CLIP, batches: Batches, lesson: Lesson, seen: Tensor, to: Path
     return averaged.requires_grad_(True)
 
 
-def loss_of(model: CLIP, batch: Batch, device: torch.device) -> Tensor:
-    """The sum of the three questions' losses."""
+def loss_of(model: CLIP, batch: Batch, view_scale: float, device: torch.device) -> Tensor:
+    """The sum of the questions' losses."""
     pixels = (batch.images.to(device).permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(
         memory_format=torch.channels_last
     )
@@ -138,12 +148,12 @@ def loss_of(model: CLIP, batch: Batch, device: torch.device) -> Tensor:
     by_name = _shared(to_names, present) + 0.3 * _shared(mixed, present)
     by_image = _shared(torch.cat([to_names, to_keywords], dim=1).T, torch.cat([present, described], dim=1).T)
     loss = 0.5 * by_caption + by_name + 0.5 * by_image
-    return loss + _by_view(images, batch.views) if batch.views else loss
+    return loss + _by_view(images, batch.views, view_scale) if batch.views else loss
 
 
-def _by_view(images: Tensor, views: int) -> Tensor:
+def _by_view(images: Tensor, views: int, scale: float) -> Tensor:
     """Each view's other view among all images (Chen et al. 2020), one of which has the same background."""
-    alike = VIEW_SCALE * images @ images.T
+    alike = scale * images @ images.T
     alike.fill_diagonal_(-math.inf)
     own = torch.arange(views, device=images.device)
     return functional.cross_entropy(alike[: 2 * views], torch.cat([own + views, own]))

@@ -17,6 +17,7 @@ IMPORTED_AS = {
     "pillow-heif": ["pillow_heif"],
     "qdrant-client": ["qdrant_client"],
     "qdrant-edge-py": ["qdrant_edge"],
+    "pyarrow": ["pyarrow"],
     "torch": ["torch"],
     "torchvision": ["torchvision"],
     "watchfiles": ["watchfiles"],

@@ -1,9 +1,11 @@
 """How the small model is taught: captions are true, mistakes are mistakes, and a seed tells the whole training."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from hypothesis import given, settings
@@ -27,9 +29,9 @@ CONCEPTS = [
 SPRITES = [Sprite(Image.new("RGBA", (64, 64), (40 * at, 200 - 30 * at, 90, 255))) for at in range(len(NAMES))]
 
 
-def _batches(seed: int = 1) -> Batches:
+def _batches(seed: int = 1, views: bool = False) -> Batches:
     many = [Concept(one.character, one.names, (*one.keywords, *(f"word {k}" for k in range(70)))) for one in CONCEPTS]
-    return Batches(many, SPRITES, seed=seed, steps=3, images=6, names=5)
+    return Batches(many, SPRITES, seed=seed, steps=3, images=6, names=5, views=views)
 
 
 @given(seed=st.integers(0, 2**32))
@@ -87,13 +89,37 @@ def test_short_texts_are_encoded_as_open_clip_encodes_them() -> None:
         assert torch.allclose(encode_short_texts(model, short), model.encode_text(padded), atol=1e-5)
 
 
+def test_views_show_the_same_before_another_background_and_something_else_before_the_same() -> None:
+    batch = _batches(views=True)[0]
+    assert batch.views == 2
+    one, other, wrong = batch.present[:2], batch.present[2:4], batch.present[4:]
+    assert torch.equal(one, other)
+    assert one.shape == wrong.shape
+    assert not torch.equal(batch.images[:2], batch.images[2:4])
+
+
+def _longest_run(alike: bool) -> int:
+    """Neighbours in the order of 400 concepts that one batch shows."""
+    many = [Concept(chr(0x4E00 + at), {"en": f"n{at}"}, (f"own {at}", f"word of {at % 100}")) for at in range(400)]
+    sprites = [SPRITES[at % len(SPRITES)] for at in range(400)]
+    batch = Batches(many, sprites, seed=4, steps=1, images=48, names=0, views=True, alike=alike)[0]
+    texts = [open_clip.SimpleTokenizer().decode(row.tolist()).replace(" ", "") for row in batch.names]
+    shown = {int(found.group()) for text in texts if (found := re.search(r"\d+", text))}
+    return max(next(length for length in range(1, 400) if (at + length) % 400 not in shown) for at in shown)
+
+
+def test_a_lesson_of_what_looks_alike_shows_neighbours_together() -> None:
+    assert _longest_run(alike=True) >= 8
+    assert _longest_run(alike=False) < 8
+
+
 def test_a_few_steps_bring_the_loss_down_and_the_model_is_written(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = make_model().train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    batch, losses = _batches()[0], []
+    batch, losses = _batches(views=True)[0], []
     for _ in range(6):
-        loss = loss_of(model, batch, torch.device("cpu"))
+        loss = loss_of(model, batch, 20.0, torch.device("cpu"))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

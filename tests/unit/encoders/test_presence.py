@@ -123,3 +123,8 @@ def test_what_is_no_name_of_a_repository_is_refused(name: str) -> None:
 def test_a_name_that_is_nobodys_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="no architecture called 'nonsense'"):
         look_up("nonsense")
+
+
+def test_a_name_that_is_nearly_a_models_is_answered_with_that_model() -> None:
+    with pytest.raises(ConfigurationError, match="did you mean sightline-small"):
+        look_up("sightline-smal")
