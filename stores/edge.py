@@ -15,13 +15,16 @@ from schemas.events import EncoderIdentity
 from stores.cursor import cursor_at, next_id_of
 from stores.edge_channel import DEPENDENCY, EdgeChannel
 from stores.edge_wire import stored_point, tags_on_wire, vectors_of, where_on_wire
+from stores.filters import Bound, KeywordField, RangeField
 from stores.points import checked_vector, chunks, foreign, least_score, newest_of_each, positive
 from stores.vectors import (
+    FacetCount,
     ForeignCollection,
     Hit,
     NewTags,
     Page,
     Point,
+    Ranked,
     StoredPoint,
     Vector,
     VectorPage,
@@ -222,6 +225,26 @@ class EdgeIndex:
     async def count(self, where: Where) -> int:
         """How many points match, exactly."""
         return int(await self._ask("count", where=where_on_wire(where)))
+
+    async def rank(
+        self, vector: Vector, *, limit: int, threshold: float | None = None, where: Where = Where()
+    ) -> Sequence[Ranked]:
+        """The nearest points without payloads, best first, ties by id, none below `threshold`."""
+        raise NotImplementedError
+
+    async def scroll_by(
+        self, field: RangeField, where: Where, *, descending: bool, limit: int, cursor: str | None = None
+    ) -> Page:
+        """A page of the points that have the field, in its order. Raises `ValueError` for a foreign cursor."""
+        raise NotImplementedError
+
+    async def facet(self, field: KeywordField, where: Where, *, limit: int) -> Sequence[FacetCount]:
+        """The values of a field with exact counts, most frequent first."""
+        raise NotImplementedError
+
+    async def extremes(self, field: RangeField, where: Where) -> tuple[Bound, Bound] | None:
+        """The least and the greatest value of a field; None where no point has it."""
+        raise NotImplementedError
 
     async def highest_version(self, source: str, bucket: str) -> int:
         """The highest version stored for a bucket, of any status; 0 where there is none."""

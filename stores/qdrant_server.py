@@ -12,6 +12,7 @@ from qdrant_client import AsyncQdrantClient, models
 from schemas.collection import Canary, CollectionMetadata, PointPayload
 from schemas.errors import ConfigurationError, DependencyUnavailable
 from stores.cursor import cursor_at, next_id_of
+from stores.filters import Bound, KeywordField, RangeField
 from stores.points import checked_vector, chunks, foreign, least_score, newest_of_each, positive
 from stores.qdrant_conversion import (
     conditional_tags,
@@ -24,11 +25,13 @@ from stores.qdrant_conversion import (
 from stores.qdrant_errors import CHECK_SERVER, DEPENDENCY, translated
 from stores.qdrant_making import create_collection, make_payload_indexes, point_the_alias
 from stores.vectors import (
+    FacetCount,
     ForeignCollection,
     Hit,
     NewTags,
     Page,
     Point,
+    Ranked,
     StoredPoint,
     Vector,
     VectorPage,
@@ -255,6 +258,26 @@ class QdrantIndex:
         with translated(self._place):
             answer = await self._client.count(self._collection, count_filter=qdrant_filter(where), exact=True)
         return answer.count
+
+    async def rank(
+        self, vector: Vector, *, limit: int, threshold: float | None = None, where: Where = Where()
+    ) -> Sequence[Ranked]:
+        """The nearest points without payloads, best first, ties by id, none below `threshold`."""
+        raise NotImplementedError
+
+    async def scroll_by(
+        self, field: RangeField, where: Where, *, descending: bool, limit: int, cursor: str | None = None
+    ) -> Page:
+        """A page of the points that have the field, in its order. Raises `ValueError` for a foreign cursor."""
+        raise NotImplementedError
+
+    async def facet(self, field: KeywordField, where: Where, *, limit: int) -> Sequence[FacetCount]:
+        """The values of a field with exact counts, most frequent first."""
+        raise NotImplementedError
+
+    async def extremes(self, field: RangeField, where: Where) -> tuple[Bound, Bound] | None:
+        """The least and the greatest value of a field; None where no point has it."""
+        raise NotImplementedError
 
     async def highest_version(self, source: str, bucket: str) -> int:
         """The highest version stored for a bucket, of any status; 0 where there is none."""

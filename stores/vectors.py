@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from schemas.collection import Canary, CollectionMetadata, PointPayload, Status
 from schemas.errors import ConfigurationError
 from schemas.events import Tag
+from stores.filters import Bound, Filter, KeywordField, RangeField
 
 Vector = NDArray[np.float32]
 """Shape (dimension,), unit length."""
@@ -56,6 +57,22 @@ class Hit:
     payload: PointPayload
 
 
+@dataclass(frozen=True)
+class Ranked:
+    """A search result without its payload; `score` is the cosine similarity."""
+
+    id: UUID
+    score: float
+
+
+@dataclass(frozen=True)
+class FacetCount:
+    """How many points have `value` in a field."""
+
+    value: str
+    count: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Where:
     """A conjunction of conditions; absent ones hold for every point.
@@ -79,6 +96,8 @@ class Where:
     """Points whose tags are of another version than this (see `encoders.tagger`), or of none."""
     without: tuple[UUID, ...] = field(default=())
     """Points that are not wanted, such as the one that a search starts from."""
+    filter: Filter | None = None
+    """Holds beside all the others; here conditions nest."""
 
 
 @dataclass(frozen=True)
@@ -158,12 +177,28 @@ class VectorIndex(Protocol):
         """The nearest points by cosine, best first; `threshold` is the least score to answer."""
         ...
 
+    async def rank(
+        self, vector: Vector, *, limit: int, threshold: float | None = None, where: Where = Where()
+    ) -> Sequence[Ranked]:
+        """What `search` answers without payloads, ties in the order of ids: cheap for a limit of 10,000."""
+        ...
+
     async def get(self, ids: Sequence[UUID], *, with_vectors: bool = False) -> Sequence[StoredPoint]:
         """The points that exist, of any status, in no order."""
         ...
 
     async def scroll(self, where: Where, *, limit: int, cursor: str | None = None, with_vectors: bool = False) -> Page:
         """A page of all points that match, in the order of their ids. Raises `ValueError` for a cursor not its own."""
+        ...
+
+    async def scroll_by(
+        self, field: RangeField, where: Where, *, descending: bool, limit: int, cursor: str | None = None
+    ) -> Page:
+        """A page of the points that match and have the field, in the order of its values, ties in that of ids.
+
+        Across the pages no point comes twice and none is lost, whatever is written meanwhile, as long as its own
+        value stays. Raises `ValueError` for a cursor that is none of this field and direction.
+        """
         ...
 
     async def scroll_vectors(self, where: Where, *, limit: int, cursor: str | None = None) -> VectorPage:
@@ -180,6 +215,14 @@ class VectorIndex(Protocol):
 
     async def count(self, where: Where) -> int:
         """How many points match, exactly."""
+        ...
+
+    async def facet(self, field: KeywordField, where: Where, *, limit: int) -> Sequence[FacetCount]:
+        """The values of a field with exact counts of the points that match, most frequent first, ties by value."""
+        ...
+
+    async def extremes(self, field: RangeField, where: Where) -> tuple[Bound, Bound] | None:
+        """The least and the greatest value of a field among the points that match; None where none has it."""
         ...
 
     async def highest_version(self, source: str, bucket: str) -> int:

@@ -1,6 +1,7 @@
 """An index in memory and an engine without a model, for tests of the search service alone."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -14,8 +15,21 @@ from imaging.formats import BadImage
 from schemas.collection import Canary, CollectionMetadata
 from schemas.dead_letter import RejectReason
 from schemas.errors import DependencyUnavailable
-from schemas.events import EncoderIdentity, Tag
-from stores.vectors import Hit, NewTags, Page, Point, StoredPoint, Vector, VectorPage, Where
+from schemas.events import EncoderIdentity
+from stores.filters import Bound, KeywordField, RangeField
+from stores.vectors import (
+    FacetCount,
+    Hit,
+    NewTags,
+    Page,
+    Point,
+    Ranked,
+    StoredPoint,
+    Vector,
+    VectorPage,
+    Where,
+)
+from tests.unit.stores.filter_evaluation import matches, value_of, values_of
 
 DIMENSION = 16
 
@@ -115,8 +129,14 @@ class FakeIndex:
             for point in self._matching(where)
             if point.vector is not None
         ]
-        hits.sort(key=lambda hit: -hit.score)
+        hits.sort(key=lambda hit: (-hit.score, hit.id))
         return [hit for hit in hits if threshold is None or hit.score >= threshold][:limit]
+
+    async def rank(
+        self, vector: Vector, *, limit: int, threshold: float | None = None, where: Where = Where()
+    ) -> Sequence[Ranked]:
+        hits = await self.search(vector, limit=limit, threshold=threshold, where=where)
+        return [Ranked(hit.id, hit.score) for hit in hits]
 
     async def get(self, ids: Sequence[UUID], *, with_vectors: bool = False) -> Sequence[StoredPoint]:
         self._reach()
@@ -133,8 +153,24 @@ class FakeIndex:
         following = str(found[limit].id) if len(found) > limit else None
         return Page([StoredPoint(point.id, point.payload) for point in found[:limit]], following)
 
+    async def scroll_by(
+        self, field: RangeField, where: Where, *, descending: bool, limit: int, cursor: str | None = None
+    ) -> Page:
+        self._reach()
+        found = [point for point in self._matching(where) if value_of(point.payload, field) is not None]
+        found.sort(key=lambda point: value_of(point.payload, field), reverse=descending)  # type: ignore[arg-type, return-value]
+        start = int(cursor or 0)
+        following = str(start + limit) if len(found) > start + limit else None
+        return Page([StoredPoint(one.id, one.payload) for one in found[start : start + limit]], following)
+
     async def scroll_vectors(self, where: Where, *, limit: int, cursor: str | None = None) -> VectorPage:
-        raise NotImplementedError("a search computes with no stored vectors")
+        self._reach()
+        start = UUID(cursor) if cursor else UUID(int=0)
+        found = [point for point in self._matching(where) if point.id >= start]
+        following = str(found[limit].id) if len(found) > limit else None
+        rows = [(one.id, one.payload.version, one.vector) for one in found[:limit] if one.vector is not None]
+        vectors = np.array([vector for _, _, vector in rows], dtype=np.float32).reshape(len(rows), -1)
+        return VectorPage([one for one, _, _ in rows], [version for _, version, _ in rows], vectors, following)
 
     async def set_tags(self, news: Sequence[NewTags]) -> None:
         raise NotImplementedError("a search writes nothing")
@@ -142,6 +178,17 @@ class FakeIndex:
     async def count(self, where: Where) -> int:
         self._reach()
         return len(self._matching(where))
+
+    async def facet(self, field: KeywordField, where: Where, *, limit: int) -> Sequence[FacetCount]:
+        self._reach()
+        counted = Counter(value for point in self._matching(where) for value in set(values_of(point.payload, field)))
+        ordered = sorted(counted.items(), key=lambda one: (-one[1], one[0]))
+        return [FacetCount(value, count) for value, count in ordered[:limit]]
+
+    async def extremes(self, field: RangeField, where: Where) -> tuple[Bound, Bound] | None:
+        self._reach()
+        values = [value for point in self._matching(where) if (value := value_of(point.payload, field)) is not None]
+        return (min(values), max(values)) if values else None
 
     async def highest_version(self, source: str, bucket: str) -> int:
         return max((point.payload.version for point in self.points.values()), default=0)
@@ -154,26 +201,4 @@ class FakeIndex:
             raise self.away
 
     def _matching(self, where: Where) -> list[Point]:
-        return [point for _, point in sorted(self.points.items()) if _matches(point, where)]
-
-
-def _matches(point: Point, where: Where) -> bool:
-    payload = point.payload
-    taken, uploaded = payload.taken_at, payload.uploaded_at
-    return (
-        point.id not in where.without
-        and (where.status is None or payload.status is where.status)
-        and (where.source is None or payload.source == where.source)
-        and (where.bucket is None or payload.bucket == where.bucket)
-        and (where.tag is None or any(_is_wanted(tag, where) for tag in payload.tags))
-        and (where.tags_not_of is None or payload.tags_version != where.tags_not_of)
-        and (where.prefix is None or payload.key.startswith(where.prefix))
-        and (where.taken_after is None or (taken is not None and taken >= where.taken_after))
-        and (where.taken_before is None or (taken is not None and taken < where.taken_before))
-        and (where.uploaded_after is None or (uploaded is not None and uploaded >= where.uploaded_after))
-        and (where.uploaded_before is None or (uploaded is not None and uploaded < where.uploaded_before))
-    )
-
-
-def _is_wanted(tag: Tag, where: Where) -> bool:
-    return tag.tag == where.tag and tag.score >= (where.tag_score or 0)
+        return [point for _, point in sorted(self.points.items()) if matches(where, point.id, point.payload)]
