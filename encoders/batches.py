@@ -30,6 +30,13 @@ class TextRequest:
 
 
 @dataclass(frozen=True)
+class TextBatch:
+    """Texts of one or several callers that go through the model together."""
+
+    requests: tuple[TextRequest, ...]
+
+
+@dataclass(frozen=True)
 class ImageBatch:
     """Images to go through the model together. `waited` is the seconds that the model stood idle for their decoding."""
 
@@ -42,7 +49,8 @@ class BatchQueue:
 
     A batch is taken when the taker comes and finds a full one, or when its oldest image has waited `max_wait` seconds,
     or when nothing more is being prepared that could join it. So under load no clock decides, and a lone image does
-    not wait. Texts go before images, but never twice in a row while images wait.
+    not wait. Texts go before images, but never twice in a row while images wait; those that came while the model was
+    busy go together.
     """
 
     def __init__(self, max_wait: float) -> None:
@@ -99,14 +107,14 @@ class BatchQueue:
             self._changed.notify_all()
             return waiting
 
-    def take(self, limit: int) -> ImageBatch | TextRequest | None:
-        """Wait for the next piece of work, at most `limit` images; None once the queue is closed."""
+    def take(self, limit: int) -> ImageBatch | TextBatch | None:
+        """Wait for the next work: `limit` images or texts at most, or one larger request; None once it is closed."""
         with self._changed:
             while not self._closed:
                 self._forget_those_who_left()
                 if self._texts and not (self._text_was_last and self._images):
                     self._text_was_last = True
-                    return self._texts.popleft()
+                    return self._text_batch(limit)
                 patience = self._patience(limit)
                 if patience is not None and patience <= 0:
                     self._text_was_last = False
@@ -115,6 +123,14 @@ class BatchQueue:
                     return ImageBatch(batch, waited)
                 self._wait(patience)
             return None
+
+    def _text_batch(self, limit: int) -> TextBatch:
+        requests = [self._texts.popleft()]
+        size = len(requests[0].texts)
+        while self._texts and size + len(self._texts[0].texts) <= limit:
+            requests.append(self._texts.popleft())
+            size += len(requests[-1].texts)
+        return TextBatch(tuple(requests))
 
     def _patience(self, limit: int) -> float | None:
         """Seconds that the images here may still wait for company; None if there are none."""
@@ -135,5 +151,5 @@ class BatchQueue:
     def _forget_those_who_left(self) -> None:
         if any(request.answer.done() for request in self._images):
             self._images = deque(request for request in self._images if not request.answer.done())
-        while self._texts and self._texts[0].answer.done():
-            self._texts.popleft()
+        if any(request.answer.done() for request in self._texts):
+            self._texts = deque(request for request in self._texts if not request.answer.done())

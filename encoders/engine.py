@@ -14,13 +14,13 @@ from typing import Self
 import numpy as np
 from PIL import Image
 
-from encoders.batches import BatchQueue, ImageBatch, ImageRequest, TextRequest
+from encoders.batches import BatchQueue, ImageBatch, ImageRequest, TextBatch, TextRequest
 from encoders.encoder import LONG, Encoder, Modality, NamedEncoder, Prepared, SomeFailed, Vectors
 from encoders.parts import Parts
 from imaging.decode import BadImage, OpenedImage, open_image
 from imaging.room import PixelRoom
 from schemas.dead_letter import RejectReason
-from schemas.errors import ConfigurationError, SightlineError
+from schemas.errors import ConfigurationError, DependencyUnavailable, SightlineError
 from schemas.events import EncoderIdentity, ImageFacts
 
 __all__ = ["BadImage", "BatchReport", "EncodedImage", "EncoderEngine", "EngineClosed", "WarmUp"]
@@ -255,15 +255,25 @@ class EncoderEngine:
         answers = [request.answer for request in batch.requests]
         self._deliver([(answer, failures.get(at, rows[at])) for at, answer in enumerate(answers)], report)
 
-    def _encode_text(self, request: TextRequest) -> None:
+    def _encode_text(self, batch: TextBatch) -> None:
+        texts = [text for request in batch.requests for text in request.texts]
+        answers = [request.answer for request in batch.requests]
         try:
-            vectors = self._parts.encode(request.texts, self.encoder.encode_text, self.encoder.device)
-            if len(vectors) != len(request.texts):
-                raise RuntimeError(f"the model made {len(vectors)} vectors of {len(request.texts)} texts")
+            vectors = self._parts.encode(texts, self.encoder.encode_text, self.encoder.device)
+            if len(vectors) != len(texts):
+                raise RuntimeError(f"the model made {len(vectors)} vectors of {len(texts)} texts")
+        except Exception as error:
+            if len(answers) == 1 or isinstance(error, DependencyUnavailable):
+                self._fail(answers, error)
+                return
+            # One caller's text may be at fault, and the others must not pay for it.
+            for request in batch.requests:
+                self._encode_text(TextBatch((request,)))
         except BaseException as error:
-            self._fail([request.answer], error)
+            self._fail(answers, error)
         else:
-            self._deliver([(request.answer, vectors)])
+            ends = np.cumsum([len(request.texts) for request in batch.requests])[:-1]
+            self._deliver(list(zip(answers, np.split(vectors, ends), strict=True)))
 
     def _fail(self, answers: "list[asyncio.Future[Vectors]]", error: BaseException) -> None:
         """Give an error to those whose batch it was; what is no mere `Exception` ends the thread as well."""

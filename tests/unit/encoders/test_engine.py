@@ -3,7 +3,7 @@ import io
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from encoders.batches import BatchQueue, ImageBatch, ImageRequest, TextRequest
-from encoders.encoder import OutOfMemory
+from encoders.batches import BatchQueue, ImageBatch, ImageRequest, TextBatch, TextRequest
+from encoders.encoder import OutOfMemory, Vectors
 from encoders.engine import BadImage, BatchReport, EncoderEngine, EngineClosed
 from encoders.hashing import HashingEncoder
 from encoders.parts import BATCHES_UNTIL_GROWTH
@@ -447,10 +447,51 @@ async def test_the_queue_lets_images_pass_between_texts() -> None:
     queue = BatchQueue(max_wait=0)
     prepared = np.zeros((1, 1, 3), dtype=np.uint8)
     for word in ("a", "b"):
-        queue.put(TextRequest((word,), loop.create_future()))
+        queue.put(TextRequest((word,) * 8, loop.create_future()))
     queue.put(ImageRequest(prepared, loop.create_future()))
     taken = [queue.take(8) for _ in range(3)]
-    assert [type(one) for one in taken] == [TextRequest, ImageBatch, TextRequest]
+    assert [type(one) for one in taken] == [TextBatch, ImageBatch, TextBatch]
+
+
+async def test_texts_that_wait_go_together_as_far_as_they_fit_in_a_batch() -> None:
+    loop = asyncio.get_running_loop()
+    queue = BatchQueue(max_wait=0)
+    for words in (("a",), ("b", "c"), ("d", "e", "f"), ("g",) * 9, ("h",)):
+        queue.put(TextRequest(words, loop.create_future()))
+    taken = [queue.take(4) for _ in range(4)]
+    assert all(isinstance(batch, TextBatch) for batch in taken)
+    sizes = [[len(request.texts) for request in batch.requests] for batch in taken if isinstance(batch, TextBatch)]
+    assert sizes == [[1, 2], [3], [9], [1]]
+
+
+async def test_callers_of_texts_share_a_batch_and_one_whose_text_fails_fails_alone() -> None:
+    class Choosy(RecordingEncoder):
+        """Cannot read one word."""
+
+        def encode_text(self, texts: Sequence[str]) -> Vectors:
+            if "bad" in texts:
+                raise RuntimeError("cannot read that")
+            return super().encode_text(texts)
+
+    gate = Gate()
+    encoder = Choosy(before_forward=gate)
+    async with EncoderEngine(encoder, batch_size=8) as engine:
+        encoder.calls.clear()
+        first = await held(engine, gate)
+        good = [asyncio.create_task(engine.embed_texts(["x" * n, "y"])) for n in range(1, 4)]
+        await queued(engine, 3)
+        gate.opened.set()
+        assert [vectors[:, 0].tolist() for vectors in await asyncio.gather(*good)] == [[1, 1], [2, 1], [3, 1]]
+        await first
+        assert encoder.calls == [("images", 1), ("texts", 6)]
+        gate = encoder.before_forward = Gate()
+        first = await held(engine, gate)
+        mixed = [asyncio.create_task(engine.embed_texts([word])) for word in ("xx", "bad", "xxx")]
+        await queued(engine, 3)
+        gate.opened.set()
+        answers = await asyncio.gather(*mixed, return_exceptions=True)
+        await first
+    assert [type(answer) for answer in answers] == [np.ndarray, RuntimeError, np.ndarray]
 
 
 async def test_a_batch_waits_for_company_that_is_being_prepared_but_not_for_ever() -> None:
