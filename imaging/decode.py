@@ -14,7 +14,7 @@ from pillow_heif import HeifImageFile
 
 from imaging.formats import BadImage, sniff
 from imaging.keywords import read_keywords
-from imaging.metadata import read_metadata
+from imaging.metadata import Metadata, read_metadata
 from imaging.pixels import to_rgb, upright
 from schemas.dead_letter import RejectReason
 from schemas.events import ImageFacts
@@ -83,7 +83,36 @@ class OpenedImage:
         """What people called the image, as `imaging.keywords` reads it; all of it once `decode` has been called."""
         return read_keywords(self._image)
 
+    def frame(self) -> tuple[Image.Image, int]:
+        """The first frame in the mode that its file has, and the EXIF orientation (1 to 8) that is still to be undone.
+
+        For those who care for colour profiles and transparency; once, instead of `decode`. Raises as `decode` does.
+        """
+        try:
+            image, metadata, _ = self._load()
+        except BadImage:
+            raise
+        except Exception as error:
+            raise _failed(self.format, error) from error
+        return image, metadata.orientation
+
     def _decode(self) -> DecodedImage:
+        image, metadata, before = self._load()
+        # 1 where the plugin has turned the image already, as those for TIFF and HEIC do.
+        orientation = metadata.orientation
+        facts = ImageFacts(
+            width=self.width if orientation < 5 else self.height,
+            height=self.height if orientation < 5 else self.width,
+            format=self.format,
+            taken_at=metadata.taken_at,
+            camera=metadata.camera,
+            orientation=before.stored_orientation,
+            location=metadata.location,
+        )
+        return DecodedImage(upright(to_rgb(image), orientation), facts)
+
+    def _load(self) -> tuple[Image.Image, Metadata, Metadata]:
+        """The decoded frame, what its file says, and what it said before the pixels were decoded."""
         image = self._image
         # The plugin for TIFF turns the image while it loads, and forgets that it did.
         before = read_metadata(image) if self.format == "tiff" else None
@@ -91,21 +120,10 @@ class OpenedImage:
         if math.prod(image.size) > self._max_pixels:
             raise _too_many(self.format, *image.size, self._max_pixels)
         metadata = read_metadata(image)
-        # 1 where the plugin has turned the image already, as those for TIFF and HEIC do.
-        orientation = metadata.orientation
         if self.format == "jpeg" and image.mode == "CMYK" and "adobe" not in image.info:
             # Pillow inverts every CMYK JPEG as Adobe writes them; only Adobe's marker says that it is one.
             image = ImageChops.invert(image)
-        facts = ImageFacts(
-            width=self.width if orientation < 5 else self.height,
-            height=self.height if orientation < 5 else self.width,
-            format=self.format,
-            taken_at=metadata.taken_at,
-            camera=metadata.camera,
-            orientation=(before or metadata).stored_orientation,
-            location=metadata.location,
-        )
-        return DecodedImage(upright(to_rgb(image), orientation), facts)
+        return image, metadata, before or metadata
 
 
 def open_image(data: bytes, *, max_pixels: int, at_least: int | None = None) -> OpenedImage:
