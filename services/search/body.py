@@ -6,7 +6,7 @@ file name as text and would lose the bytes.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -59,17 +59,19 @@ class FormFile:
     name: str
 
 
-async def read_form_file(request: Request, name: str, limit: int) -> FormFile:
-    """The one field of a multipart form. Its content type is ignored.
+async def read_form_file(
+    request: Request, name: str, limit: int, *, also: Sequence[str] = (), strict: bool = True
+) -> FormFile:
+    """The one field of a multipart form, called `name` or as `also` says. Its content type is ignored.
 
     Raises `Problem` 413 when the body exceeds `limit` bytes, 400 for a malformed form, 422 naming
-    the field that is missing, repeated or not known.
+    the field that is missing, repeated or, where `strict`, not known.
     """
     _, options = parse_options_header(request.headers.get("content-type"))
     boundary = options.get(b"boundary")
     if not boundary:
         raise _malformed("its Content-Type names no boundary")
-    form = _Form(name)
+    form = _Form((name, *also), strict)
     try:
         parser = MultipartParser(
             boundary,
@@ -90,7 +92,7 @@ async def read_form_file(request: Request, name: str, limit: int) -> FormFile:
     if not form.complete:
         raise _malformed("it ends before its closing boundary")
     if form.found == 0:
-        raise bad_parameter(name, f"the form has no such field. {_FORM_EXAMPLE}")
+        raise bad_parameter(name, f"the form has no such field. Send it like `curl -F {name}=@photo.jpg`.")
     return FormFile(bytes(form.value), form.file_name)
 
 
@@ -125,7 +127,8 @@ async def _discard(stream: AsyncIterator[bytes]) -> None:
 class _Form:
     """Keeps the bytes of the wanted field while the parser walks through the form."""
 
-    wanted: str
+    wanted: tuple[str, ...]
+    strict: bool = True
     found: int = 0
     complete: bool = False
     value: bytearray = field(default_factory=bytearray)
@@ -133,6 +136,7 @@ class _Form:
     _header: bytearray = field(default_factory=bytearray)
     _header_value: bytearray = field(default_factory=bytearray)
     _disposition: bytes = b""
+    _reading: bool = False
 
     def on_part_begin(self) -> None:
         self._disposition = b""
@@ -152,10 +156,13 @@ class _Form:
     def on_headers_finished(self) -> None:
         _, options = parse_options_header(self._disposition.decode("latin-1"))
         name = options.get(b"name", b"").decode("utf-8", "replace")
-        if name != self.wanted:
+        self._reading = name in self.wanted
+        if not self._reading:
+            if not self.strict:
+                return
             raise bad_parameter(
                 name[:60] or "(a field without a name)",
-                f"the form may have the field `{self.wanted}` only; options are query parameters, like ?limit=5",
+                f"the form may have the field `{self.wanted[0]}` only; options are query parameters, like ?limit=5",
             )
         self.file_name = options.get(b"filename", b"").decode("utf-8", "replace")
         self.found += 1
@@ -163,7 +170,8 @@ class _Form:
             raise bad_parameter(name, "it was sent more than once; one image can be searched for at a time")
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
-        self.value += data[start:end]
+        if self._reading:
+            self.value += data[start:end]
 
     def on_end(self) -> None:
         self.complete = True
