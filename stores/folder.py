@@ -19,7 +19,7 @@ from typing import ParamSpec, Self, TypeVar
 
 from schemas.events import ObjectFacts
 from stores.folder_files import FolderFiles, LeftOut, etag_of
-from stores.objects import Found, ListedObject, Look, Missing, Oversized
+from stores.objects import Found, Glance, ListedObject, Look, Missing, Oversized, Seen
 from stores.threads import DaemonThreads
 
 P = ParamSpec("P")
@@ -130,6 +130,20 @@ class FolderStore:
         """
         return await self._run(self._look, key)
 
+    async def glance(self, key: str) -> Glance:
+        """What the file is now. Raises `DependencyUnavailable`. Does not move the clock: nothing is judged by it."""
+        date_ms = self._system_clock() // 1_000_000
+        status = await self._run(self._files.status, key)
+        return Missing(date_ms) if status is None else Seen(self._facts(key, status), date_ms)
+
+    async def part(self, key: str, *, etag: str, start: int, length: int) -> bytes | None:
+        """Bytes of the file while it has this ETag; None when it is gone or changed. Raises `DependencyUnavailable`."""
+        return await self._run(self._files.part, key, etag, start, length)
+
+    async def link(self, key: str, *, seconds: int, content_type: str, disposition: str) -> str | None:
+        """None: files have no address of their own."""
+        return None
+
     async def list(self, prefix: str = "") -> AsyncIterator[ListedObject]:
         """Every file whose key starts with `prefix`, keys ascending. Raises `DependencyUnavailable`.
 
@@ -155,15 +169,19 @@ class FolderStore:
         read = self._files.read(key, self._max_bytes)
         if read is None:
             return Missing(date_ms)
-        facts = ObjectFacts(
-            etag=etag_of(read.status),
-            size=read.status.st_size,
-            content_type=CONTENT_TYPES.get(PurePosixPath(key).suffix.lower()),
-            modified_at=_moment(read.status.st_mtime_ns),
-        )
+        facts = self._facts(key, read.status)
         if read.data is None:
             return Oversized(facts, date_ms, self._max_bytes)
         return Found(facts, date_ms, read.data, settled=read.steady and _settled(read.status, looked_at))
+
+    @staticmethod
+    def _facts(key: str, status: os.stat_result) -> ObjectFacts:
+        return ObjectFacts(
+            etag=etag_of(status),
+            size=status.st_size,
+            content_type=CONTENT_TYPES.get(PurePosixPath(key).suffix.lower()),
+            modified_at=_moment(status.st_mtime_ns),
+        )
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))

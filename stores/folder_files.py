@@ -14,9 +14,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from typing import TypeVar
 
 from schemas.errors import DependencyUnavailable
 from stores.source import existing_folder
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -119,6 +122,38 @@ class FolderFiles:
                     return FileRead(before, data)
             assert before is not None  # noqa: S101 - READ_TRIES is positive
             return FileRead(before, data[: before.st_size], steady=False)
+
+    def status(self, key: str) -> os.stat_result | None:
+        """What the file is now, without its bytes; None where no such file is. Raises `DependencyUnavailable`."""
+        return self._with_file(key, os.fstat)
+
+    def part(self, key: str, etag: str, start: int, length: int) -> bytes | None:
+        """Bytes of the file while it has this ETag; None otherwise. Raises `DependencyUnavailable`."""
+
+        def read(descriptor: int) -> bytes | None:
+            if etag_of(os.fstat(descriptor)) != etag:
+                return None
+            os.lseek(descriptor, start, os.SEEK_SET)
+            with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
+                data = _read(file, length)
+            return data if etag_of(os.fstat(descriptor)) == etag else None
+
+        return self._with_file(key, read)
+
+    def _with_file(self, key: str, work: Callable[[int], T | None]) -> T | None:
+        with self.verified_root() as root:
+            try:
+                descriptor = self._open(root, key)
+                if descriptor is None:
+                    return None
+                try:
+                    return work(descriptor) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+                finally:
+                    os.close(descriptor)
+            except OSError as error:
+                if error.errno in _NOT_THERE:
+                    return None
+                raise _unavailable(self.root / key, error) from error
 
     def walk(self, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
         """Every readable file whose key starts with `prefix`, keys ascending by code point (as UTF-8 bytes sort).

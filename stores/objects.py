@@ -49,6 +49,17 @@ Look = Found | Oversized | Missing
 
 
 @dataclass(frozen=True)
+class Seen:
+    """The object exists, and this is what the store says of it now; its bytes were not read."""
+
+    facts: ObjectFacts
+    date_ms: int
+
+
+Glance = Seen | Missing
+
+
+@dataclass(frozen=True)
 class ListedObject:
     """An object as a listing shows it. `modified_at` is aware; `size` is bytes."""
 
@@ -93,5 +104,28 @@ class ObjectStore(Protocol):
 
         Raises `DependencyUnavailable` when the listing cannot be completed: a listing that ends
         without an error is complete. A store with empty or constant ETags raises `ConfigurationError`.
+        """
+        ...
+
+
+class OriginalStore(ObjectStore, Protocol):
+    """A store whose objects are shown to people: what they are now, a part of their bytes, a link to them."""
+
+    async def glance(self, key: str) -> Glance:
+        """What the store says of the object now. Raises `DependencyUnavailable`, also where it may not be read."""
+        ...
+
+    async def part(self, key: str, *, etag: str, start: int, length: int) -> bytes | None:
+        """`length` bytes from `start` of the object that has this ETag; None when it is gone or another by now.
+
+        Fewer at the end of the object. Raises `DependencyUnavailable`.
+        """
+        ...
+
+    async def link(self, key: str, *, seconds: int, content_type: str, disposition: str) -> str | None:
+        """An address that anyone may read the object at for so long; None for a store that has no addresses.
+
+        What is read there says that it is `content_type`, and has this Content-Disposition. Raises
+        `DependencyUnavailable` without usable credentials.
         """
         ...

@@ -17,13 +17,23 @@ from botocore.exceptions import ClientError, IncompleteReadError
 
 from schemas.errors import ConfigurationError, DependencyUnavailable
 from schemas.events import ObjectFacts
-from stores.objects import Found, ListedObject, Look, Missing, Oversized
-from stores.s3_errors import CUT_SHORT, UNREADABLE, BucketMissing, at_start, is_archived, is_gone, while_running
+from stores.etag_check import EtagCheck
+from stores.objects import Found, Glance, ListedObject, Look, Missing, Oversized, Seen
+from stores.s3_errors import (
+    CUT_SHORT,
+    UNREADABLE,
+    BucketMissing,
+    at_start,
+    is_archived,
+    is_gone,
+    status_of,
+    while_running,
+)
 from stores.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import ObjectTypeDef
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, ObjectTypeDef
 
 __all__ = ["BucketMissing", "S3Store"]
 
@@ -34,8 +44,6 @@ MAX_CLOCK_SKEW_SECONDS = 60.0
 """Further apart than this, the store's clock and ours cannot both be right, and versions would be wrong for long."""
 READ_TRIES = 2
 """How often an object whose body ends early is fetched again within one look."""
-CONSTANT_ETAG_SIZES = 20
-"""A store that gives one ETag to objects of this many different sizes does not tell changes by ETags."""
 
 # Objects of these classes cannot be read before somebody restores them.
 _ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
@@ -75,6 +83,8 @@ class S3Store:
             max_pool_connections=max_connections,
             retries={"mode": "standard", "total_max_attempts": 2},
             s3={"addressing_style": addressing_style},
+            # Links are signed with the older scheme otherwise, in some regions, which many stores no longer take.
+            signature_version="s3v4",
         )
         self._max_bytes = max_bytes
         self._given = client
@@ -112,13 +122,28 @@ class S3Store:
         """
         return await self._run(self._look, key)
 
+    async def glance(self, key: str) -> Glance:
+        """What the store says of the object now, by its first byte: HEAD could not prove that an object is gone.
+
+        Raises `DependencyUnavailable`.
+        """
+        return await self._run(self._glance, key)
+
+    async def part(self, key: str, *, etag: str, start: int, length: int) -> bytes | None:
+        """Bytes of the object while it has this ETag, else None. Raises `DependencyUnavailable`."""
+        return await self._run(self._part, key, etag, start, length)
+
+    async def link(self, key: str, *, seconds: int, content_type: str, disposition: str) -> str | None:
+        """A presigned address. Raises `DependencyUnavailable` without usable credentials."""
+        return await self._run(self._link, key, seconds, content_type, disposition)
+
     async def list(self, prefix: str = "") -> AsyncIterator[ListedObject]:
         """Every readable object whose key starts with `prefix`; keys that end in "/" (folder markers) are left out.
 
         Raises `DependencyUnavailable` when a page cannot be had, and `ConfigurationError` when the
         store's ETags are empty or all the same.
         """
-        etags = _EtagCheck(self._where)
+        etags = EtagCheck(self._where)
         token = ""
         while True:
             page = await self._run(self._page, prefix, token)
@@ -196,12 +221,7 @@ class S3Store:
                     "Without it nobody can tell a complete object from a cut one; "
                     "check the store, and any proxy before it",
                 )
-            facts = ObjectFacts(
-                etag=etag,
-                size=answer["ContentLength"],
-                content_type=answer.get("ContentType"),
-                modified_at=answer.get("LastModified") or datetime.fromtimestamp(date_ms / 1000, UTC),
-            )
+            facts = _facts(answer, etag, answer["ContentLength"], date_ms)
             if facts.size > self._max_bytes:
                 return Oversized(facts, date_ms, self._max_bytes)
             data = body.read()
@@ -210,6 +230,59 @@ class S3Store:
             return Found(facts, date_ms, data)
         finally:
             body.close()
+
+    def _glance(self, key: str) -> Glance:
+        what = f"looking at s3://{self.bucket}/{key}"
+        try:
+            try:
+                answer = self._connected().get_object(Bucket=self.bucket, Key=key, Range="bytes=0-0")
+            except ClientError as error:
+                if status_of(error) != 416:
+                    raise
+                answer = self._connected().get_object(Bucket=self.bucket, Key=key)  # it is empty
+        except UNREADABLE as error:
+            if isinstance(error, ClientError) and (is_gone(error) or is_archived(error)):
+                return Missing(self._date(key, error.response["ResponseMetadata"]["HTTPHeaders"]))
+            raise while_running(what, error) from error
+        answer["Body"].close()
+        date_ms = self._date(key, answer["ResponseMetadata"]["HTTPHeaders"])
+        whole = answer.get("ContentRange", "").rpartition("/")[2]
+        size = int(whole) if whole.isdigit() else answer["ContentLength"]
+        return Seen(_facts(answer, _bare(answer.get("ETag", "")) or "none", size, date_ms), date_ms)
+
+    def _part(self, key: str, etag: str, start: int, length: int) -> bytes | None:
+        if length <= 0:
+            return b""
+        try:
+            answer = self._connected().get_object(
+                Bucket=self.bucket, Key=key, IfMatch=f'"{etag}"', Range=f"bytes={start}-{start + length - 1}"
+            )
+            with answer["Body"] as body:
+                # A store that knows no ranges sends everything.
+                skipped = 0 if "ContentRange" in answer else start
+                body.read(skipped)
+                data = body.read(length)
+        except UNREADABLE as error:
+            if isinstance(error, ClientError) and (is_gone(error) or status_of(error) in (412, 416)):
+                return None
+            raise while_running(f"reading s3://{self.bucket}/{key}", error) from error
+        return data if _bare(answer.get("ETag", "")) == etag else None
+
+    def _link(self, key: str, seconds: int, content_type: str, disposition: str) -> str:
+        try:
+            return self._connected().generate_presigned_url(
+                "get_object",
+                Params={
+                    "Bucket": self.bucket,
+                    "Key": key,
+                    "ResponseContentType": content_type,
+                    "ResponseContentDisposition": disposition,
+                    "ResponseCacheControl": "private, no-cache",
+                },
+                ExpiresIn=seconds,
+            )
+        except UNREADABLE as error:
+            raise while_running(f"making a link to s3://{self.bucket}/{key}", error) from error
 
     def _date(self, key: str, headers: dict[str, str]) -> int:
         """The store's clock in the answer, in Unix milliseconds. Raises `DependencyUnavailable` unless it is sane."""
@@ -240,39 +313,17 @@ class S3Store:
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
 
 
-class _EtagCheck:
-    """Notices a store whose ETags say nothing."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-        self._only: str | None = None
-        self._sizes: set[int] = set()
-        self._varies = False
-
-    def see(self, key: str, etag: str, size: int) -> None:
-        """Raises `ConfigurationError` for an empty ETag, and once enough sizes share one ETag."""
-        if not etag:
-            raise ConfigurationError(
-                f"{self._where} lists {key} without an ETag, so that no change could be noticed; "
-                "use a store, or a gateway, that gives every object an ETag"
-            )
-        if self._varies:
-            return
-        if self._only not in (None, etag):
-            self._varies = True
-            self._sizes.clear()
-            return
-        self._only = etag
-        self._sizes.add(size)
-        if len(self._sizes) >= CONSTANT_ETAG_SIZES:
-            raise ConfigurationError(
-                f"{self._where} gives objects of {len(self._sizes)} different sizes the same ETag {etag!r}, so that "
-                "no change could be noticed; use a store, or a gateway, whose ETags change with the bytes"
-            )
-
-
 def _bare(etag: str) -> str:
     return etag.removeprefix("W/").strip('"')
+
+
+def _facts(answer: "GetObjectOutputTypeDef", etag: str, size: int, date_ms: int) -> ObjectFacts:
+    return ObjectFacts(
+        etag=etag,
+        size=size,
+        content_type=answer.get("ContentType"),
+        modified_at=answer.get("LastModified") or datetime.fromtimestamp(date_ms / 1000, UTC),
+    )
 
 
 def _archived(entry: "ObjectTypeDef") -> bool:

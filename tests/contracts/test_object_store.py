@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import boto3
+import httpx
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
@@ -23,7 +24,7 @@ from moto.server import ThreadedMotoServer
 
 from schemas.errors import ConfigurationError, DependencyUnavailable
 from stores.folder import FolderClock, FolderStore
-from stores.objects import Found, ListedObject, Missing, ObjectStore, Oversized
+from stores.objects import Found, ListedObject, Missing, OriginalStore, Oversized, Seen
 from stores.s3 import S3Store
 
 MAX_BYTES = 1_000_000
@@ -59,7 +60,7 @@ KEYS_FOR_S3 = ["a//b.jpg", "/leading.jpg", "//", "//x", "k" * 900, "a/b", "a", "
 class Bucket(Protocol):
     """A bucket that a test writes to behind the store's back."""
 
-    def store(self, *, max_bytes: int = MAX_BYTES) -> ObjectStore: ...
+    def store(self, *, max_bytes: int = MAX_BYTES) -> OriginalStore: ...
     def put(self, key: str, data: bytes) -> None: ...
     def delete(self, key: str) -> None: ...
     def vanish(self) -> None: ...
@@ -112,7 +113,7 @@ class S3Bucket:
 @lru_cache
 def s3_client(endpoint: str, *, paging: bool) -> Any:
     """A client; with `paging` its listings come in pages of seven, so that they go over several."""
-    config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1})
+    config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}, signature_version="s3v4")
     client = boto3.session.Session().client("s3", endpoint_url=endpoint, region_name="us-east-1", config=config)
     if paging:
         client.meta.events.register("provide-client-params.s3.ListObjectsV2", _seven)
@@ -153,16 +154,16 @@ def bucket(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.fixture
-async def store(bucket: Bucket) -> AsyncIterator[ObjectStore]:
+async def store(bucket: Bucket) -> AsyncIterator[OriginalStore]:
     async with bucket.store() as entered:
         yield entered
 
 
-async def listed(store: ObjectStore, prefix: str = "") -> list[ListedObject]:
+async def listed(store: OriginalStore, prefix: str = "") -> list[ListedObject]:
     return [entry async for entry in store.list(prefix)]
 
 
-async def test_a_look_gives_bytes_and_facts_that_agree_with_the_listing(bucket: Bucket, store: ObjectStore) -> None:
+async def test_a_look_gives_bytes_and_facts_that_agree_with_the_listing(bucket: Bucket, store: OriginalStore) -> None:
     before = time.time()
     bucket.put("a/b.jpg", b"bytes")
     look = await store.look("a/b.jpg")
@@ -177,14 +178,14 @@ async def test_a_look_gives_bytes_and_facts_that_agree_with_the_listing(bucket: 
     assert '"' not in entry.etag
 
 
-async def test_an_empty_object_is_found_with_no_bytes(bucket: Bucket, store: ObjectStore) -> None:
+async def test_an_empty_object_is_found_with_no_bytes(bucket: Bucket, store: OriginalStore) -> None:
     bucket.put("empty.jpg", b"")
     look = await store.look("empty.jpg")
     assert isinstance(look, Found)
     assert (look.data, look.facts.size) == (b"", 0)
 
 
-async def test_an_overwrite_shows_at_once_by_a_new_etag(bucket: Bucket, store: ObjectStore) -> None:
+async def test_an_overwrite_shows_at_once_by_a_new_etag(bucket: Bucket, store: OriginalStore) -> None:
     bucket.put("a.jpg", b"first")
     first = await store.look("a.jpg")
     bucket.put("a.jpg", b"second")
@@ -196,7 +197,7 @@ async def test_an_overwrite_shows_at_once_by_a_new_etag(bucket: Bucket, store: O
     assert second.date_ms >= first.date_ms
 
 
-async def test_a_deleted_object_is_missing_and_its_neighbour_is_not(bucket: Bucket, store: ObjectStore) -> None:
+async def test_a_deleted_object_is_missing_and_its_neighbour_is_not(bucket: Bucket, store: OriginalStore) -> None:
     bucket.put("f/a.jpg", b"1")
     bucket.put("f/b.jpg", b"1")
     bucket.delete("f/a.jpg")
@@ -207,9 +208,72 @@ async def test_a_deleted_object_is_missing_and_its_neighbour_is_not(bucket: Buck
 
 
 @pytest.mark.parametrize("key", ["never.jpg", "never/was/a.jpg", "f", "f/a.jpg/below-a-file.jpg", "f/A.JPG"])
-async def test_what_never_existed_is_missing(bucket: Bucket, store: ObjectStore, key: str) -> None:
+async def test_what_never_existed_is_missing(bucket: Bucket, store: OriginalStore, key: str) -> None:
     bucket.put("f/a.jpg", b"1")
     assert isinstance(await store.look(key), Missing)
+
+
+@pytest.mark.parametrize("data", [b"", b"1", b"x" * 5000])
+async def test_a_glance_says_what_a_look_says_without_the_bytes(
+    bucket: Bucket, store: OriginalStore, data: bytes
+) -> None:
+    bucket.put("f/a b+c.jpg", data)
+    look, glance = await store.look("f/a b+c.jpg"), await store.glance("f/a b+c.jpg")
+    assert isinstance(look, Found)
+    assert isinstance(glance, Seen)
+    assert glance.facts == look.facts
+    assert isinstance(await store.glance("f/nothing.jpg"), Missing)
+    bucket.delete("f/a b+c.jpg")
+    assert isinstance(await store.glance("f/a b+c.jpg"), Missing)
+
+
+async def test_parts_make_up_the_whole_and_end_with_it(bucket: Bucket, store: OriginalStore) -> None:
+    data = bytes(n % 251 for n in range(10_000))
+    bucket.put("a.jpg", data)
+    glance = await store.glance("a.jpg")
+    assert isinstance(glance, Seen)
+    etag = glance.facts.etag
+    for start, length in ((0, 10_000), (0, 1), (9_999, 1), (9_999, 50), (4_000, 1_001), (17, 0)):
+        part = await store.part("a.jpg", etag=etag, start=start, length=length)
+        assert part == data[start : start + length], (start, length)
+
+
+async def test_no_part_of_an_object_that_is_another_by_now(bucket: Bucket, store: OriginalStore) -> None:
+    bucket.put("a.jpg", b"first")
+    glance = await store.glance("a.jpg")
+    assert isinstance(glance, Seen)
+    bucket.put("a.jpg", b"other")
+    assert await store.part("a.jpg", etag=glance.facts.etag, start=0, length=5) is None
+    bucket.delete("a.jpg")
+    assert await store.part("a.jpg", etag=glance.facts.etag, start=0, length=5) is None
+
+
+async def test_a_glance_at_a_bucket_that_is_gone_proves_nothing(bucket: Bucket) -> None:
+    bucket.put("a.jpg", b"1")
+    async with bucket.store() as store:
+        bucket.vanish()
+        with pytest.raises(DependencyUnavailable) as gone:
+            await store.glance("a.jpg")
+        assert gone.value.remedy
+        with pytest.raises(DependencyUnavailable):
+            await store.part("a.jpg", etag="1", start=0, length=1)
+
+
+async def test_a_link_is_for_stores_with_addresses_and_says_what_the_browser_may_do(
+    bucket: Bucket, store: OriginalStore
+) -> None:
+    key, disposition = "f/a b+\N{CAMERA}.jpg", 'attachment; filename="x.jpg"'
+    bucket.put(key, b"bytes")
+    link = await store.link(key, seconds=60, content_type="image/jpeg", disposition=disposition)
+    if store.source == "folder":
+        assert link is None
+        return
+    assert link is not None
+    answer = await asyncio.to_thread(httpx.get, link)
+    assert answer.content == b"bytes"
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert answer.headers["content-disposition"] == disposition
+    assert "X-Amz-Expires=60" in link
 
 
 async def test_a_larger_object_than_allowed_is_oversized_and_one_that_just_fits_is_read(bucket: Bucket) -> None:
@@ -223,7 +287,9 @@ async def test_a_larger_object_than_allowed_is_oversized_and_one_that_just_fits_
         assert len(fits.data) == 1000
 
 
-async def test_odd_keys_are_listed_as_they_are_and_found_by_what_was_listed(bucket: Bucket, store: ObjectStore) -> None:
+async def test_odd_keys_are_listed_as_they_are_and_found_by_what_was_listed(
+    bucket: Bucket, store: OriginalStore
+) -> None:
     keys = KEYS_FOR_ALL
     for n, key in enumerate(keys):
         bucket.put(key, str(n).encode())
@@ -235,7 +301,7 @@ async def test_odd_keys_are_listed_as_they_are_and_found_by_what_was_listed(buck
         assert look.data == str(n).encode(), key
 
 
-async def test_keys_are_listed_in_the_order_of_their_utf8_bytes(bucket: Bucket, store: ObjectStore) -> None:
+async def test_keys_are_listed_in_the_order_of_their_utf8_bytes(bucket: Bucket, store: OriginalStore) -> None:
     keys = ["a/b.jpg", "a.jpg", "a-b.jpg", "a/b/c.jpg", "a b.jpg", "a0.jpg", "B.jpg", "\N{CAMERA}.jpg", "\uffee.jpg"]
     for key in keys:
         bucket.put(key, b"1")
@@ -244,7 +310,7 @@ async def test_keys_are_listed_in_the_order_of_their_utf8_bytes(bucket: Bucket, 
 
 @pytest.mark.parametrize("prefix", ["a", "a/", "a/b", "a/b/", "a b", "zzz", "a/b/c.jpg", "a/b/c.jpg/"])
 async def test_a_prefix_lists_what_starts_with_it_whatever_the_slashes(
-    bucket: Bucket, store: ObjectStore, prefix: str
+    bucket: Bucket, store: OriginalStore, prefix: str
 ) -> None:
     keys = ["a.jpg", "a/b.jpg", "a/b/c.jpg", "a/bb/d.jpg", "a b/e.jpg", "b/a.jpg"]
     for key in keys:
@@ -253,11 +319,11 @@ async def test_a_prefix_lists_what_starts_with_it_whatever_the_slashes(
     assert found == sorted(key for key in keys if key.startswith(prefix))
 
 
-async def test_an_empty_bucket_lists_nothing(store: ObjectStore) -> None:
+async def test_an_empty_bucket_lists_nothing(store: OriginalStore) -> None:
     assert await listed(store) == []
 
 
-async def test_a_listing_that_is_left_early_does_no_harm(bucket: Bucket, store: ObjectStore) -> None:
+async def test_a_listing_that_is_left_early_does_no_harm(bucket: Bucket, store: OriginalStore) -> None:
     for n in range(20):
         bucket.put(f"{n}.jpg", b"1")
     async for _ in store.list():
@@ -265,7 +331,7 @@ async def test_a_listing_that_is_left_early_does_no_harm(bucket: Bucket, store: 
     assert len(await listed(store)) == 20
 
 
-async def test_many_looks_at_once_each_give_their_own_object(bucket: Bucket, store: ObjectStore) -> None:
+async def test_many_looks_at_once_each_give_their_own_object(bucket: Bucket, store: OriginalStore) -> None:
     for n in range(30):
         bucket.put(f"{n}.jpg", str(n).encode())
     looks = await asyncio.gather(*(store.look(f"{n}.jpg") for n in range(30)))

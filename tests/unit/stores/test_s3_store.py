@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from schemas.errors import ConfigurationError, DependencyUnavailable
+from stores.etag_check import CONSTANT_ETAG_SIZES
 from stores.objects import Found, ListedObject, Missing, Oversized
-from stores.s3 import CONSTANT_ETAG_SIZES, BucketMissing, S3Store
+from stores.s3 import BucketMissing, S3Store
 
 EMPTY_LISTING = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
 Answer = Callable[["Handler"], None]
