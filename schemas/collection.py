@@ -104,6 +104,20 @@ class CollectionMetadata(Record):
     canary: Canary | None = None
 
 
+class Journey(Record):
+    """How an image came here, for people who ask why it is found or not. Times are UTC.
+
+    `event_time`: when it changed, by the notification; `received_at`: when the hint was taken in, and `origin` from
+    where; `looked_at`: when the object was read; `judged_at`: when its vector, or the verdict, was made.
+    """
+
+    origin: str | None = None
+    event_time: AwareDatetime | None = None
+    received_at: AwareDatetime | None = None
+    looked_at: AwareDatetime | None = None
+    judged_at: AwareDatetime | None = None
+
+
 class PointPayload(Record):
     """The payload of a point. Times are UTC; `size` is bytes.
 
@@ -135,6 +149,7 @@ class PointPayload(Record):
     reason: RejectReason | None = None
     detail: str | None = None
     release: str | None = Field(default=None, description="The release that rejected the bytes.")
+    journey: Journey | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The payload as JSON values, without what is not known."""
@@ -175,6 +190,7 @@ def payload_of(judgement: Judgement, *, indexed_at: datetime) -> PointPayload:
         "model": judgement.encoder.model,
         "fingerprint": judgement.encoder.fingerprint,
         "indexed_at": indexed_at.astimezone(UTC),
+        "journey": _journey(judgement),
     }
     if isinstance(judgement, ImageEmbedded | ImageRejected):
         fields |= {
@@ -208,3 +224,19 @@ def payload_of(judgement: Judgement, *, indexed_at: datetime) -> PointPayload:
             release=judgement.release,
         )
     return PointPayload(**fields, status=Status.GONE)
+
+
+def _journey(judgement: Judgement) -> Journey | None:
+    if judgement.looked_at is None:  # of a release that did not tell
+        return None
+    return Journey(
+        origin=judgement.origin,
+        event_time=_utc(judgement.event_time),
+        received_at=_utc(judgement.received_at),
+        looked_at=_utc(judgement.looked_at),
+        judged_at=_utc(judgement.judged_at),
+    )
+
+
+def _utc(time: datetime | None) -> datetime | None:
+    return None if time is None else time.astimezone(UTC)

@@ -162,12 +162,19 @@ class Tag(Record):
 
 
 class Look(ObjectRecord):
-    """What every judgement carries: which look it was, by which encoder, and when the hint came."""
+    """What every judgement carries: which look it was, by which encoder, and when the hint came.
+
+    `origin` is the hint's, as text: a reader must not stumble over one that it does not know. `looked_at` and
+    `judged_at` are by the embedder's own clock, for people: only `version` orders looks.
+    """
 
     version: Version
     encoder: EncoderIdentity
     event_time: AwareDatetime | None = None
     received_at: AwareDatetime
+    origin: str | None = Field(None, max_length=40)
+    looked_at: AwareDatetime | None = None
+    judged_at: AwareDatetime | None = None
 
 
 class ImageEmbedded(Look):

@@ -6,7 +6,8 @@ after + 1)` as docs/architecture.md explains. The event's claims are never consu
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Protocol, Self, cast
 
@@ -54,6 +55,7 @@ class EmbedderStage:
         in_hand_bytes: int = 256 * 1024 * 1024,
         tagging: Tagging | None = None,
         with_location: bool = False,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._stores = stores
         self._engine = engine
@@ -63,6 +65,7 @@ class EmbedderStage:
         self._room = ByteRoom(in_hand_bytes)
         self._tagging = tagging
         self._with_location = with_location
+        self._now = now
 
     async def __aenter__(self) -> Self:
         """Begin with the tags; the engine is entered by its owner."""
@@ -117,10 +120,12 @@ class EmbedderStage:
                 "version": min(MAX_VERSION, max(look.date_ms, max(hint.after for hint in hints) + 1)),
                 "event_time": event.event_time,
                 "received_at": event.received_at,
+                "origin": event.origin.value,
+                "looked_at": self._now(),
             }
             if isinstance(look, Missing):
                 self._metrics.looks.labels("missing").inc()
-                return Emit((ImageGone(**about),))
+                return Emit((ImageGone(**about, judged_at=self._now()),))
             if isinstance(look, Oversized):
                 detail = (
                     f"{event.partition_key} has {look.facts.size} bytes, more than the {look.limit} that "
@@ -158,6 +163,7 @@ class EmbedderStage:
         image = encoded.image if self._with_location else encoded.image.model_copy(update={"location": None})
         return ImageEmbedded(
             **about,
+            judged_at=self._now(),
             object=facts,
             image=image,
             tags=tagger.tags(encoded.vector[None])[0] if tagger else (),
@@ -168,5 +174,7 @@ class EmbedderStage:
 
     def _rejected(self, about: dict[str, Any], facts: ObjectFacts, reason: RejectReason, detail: str) -> Outcome:
         self._metrics.looks.labels("rejected").inc()
-        event = ImageRejected(**about, object=facts, reason=reason, detail=detail[:500], release=RELEASE)
+        event = ImageRejected(
+            **about, judged_at=self._now(), object=facts, reason=reason, detail=detail[:500], release=RELEASE
+        )
         return Reject(reason, detail, (event,))

@@ -26,6 +26,8 @@ from schemas.events import (
 EVENT_TIME = datetime(2026, 3, 1, 12, 30, 15, 250000, UTC)
 RECEIVED_AT = datetime(2026, 3, 1, 12, 30, 16, tzinfo=UTC)
 MODIFIED_AT = datetime(2026, 3, 1, 12, 30, 15, tzinfo=UTC)
+LOOKED_AT = datetime(2026, 3, 1, 12, 30, 17, 42000, UTC)
+JUDGED_AT = datetime(2026, 3, 1, 12, 30, 17, 123456, UTC)
 INDEXED_AT = datetime(2026, 3, 1, 12, 30, 18, 1, UTC)
 KEY = "ferien 2026/Zürich+🏔️.jpg"
 VERSION = 1_772_368_217_042
@@ -60,6 +62,9 @@ IMAGE_EMBEDDED = ImageEmbedded(
     encoder=ENCODER,
     event_time=EVENT_TIME,
     received_at=RECEIVED_AT,
+    origin="aws",
+    looked_at=LOOKED_AT,
+    judged_at=JUDGED_AT,
     object=FACTS,
     image=ImageFacts(
         width=640,
@@ -83,6 +88,9 @@ IMAGE_GONE = ImageGone(
     encoder=ENCODER,
     event_time=EVENT_TIME,
     received_at=RECEIVED_AT,
+    origin="aws",
+    looked_at=LOOKED_AT,
+    judged_at=JUDGED_AT,
 )
 IMAGE_REJECTED = ImageRejected(
     source="s3",
@@ -92,6 +100,9 @@ IMAGE_REJECTED = ImageRejected(
     encoder=ENCODER,
     event_time=EVENT_TIME,
     received_at=RECEIVED_AT,
+    origin="aws",
+    looked_at=LOOKED_AT,
+    judged_at=JUDGED_AT,
     object=FACTS,
     reason=RejectReason.DECODE_FAILED,
     detail="the JPEG ends after 31,000 of 48,213 bytes",
@@ -141,20 +152,35 @@ GOLDEN: dict[str, BaseModel] = {
 }
 """File name to record. The first five travel on topics, the others are stored in the index."""
 
-_FIRST_EMBEDDED = IMAGE_EMBEDDED.model_copy(
+_UNTOLD = {"origin": None, "looked_at": None, "judged_at": None}
+_TAGGED_EMBEDDED = IMAGE_EMBEDDED.model_copy(update=_UNTOLD)
+_FIRST_EMBEDDED = _TAGGED_EMBEDDED.model_copy(
     update={
         "tags_version": None,
         "image": IMAGE_EMBEDDED.image.model_copy(update={"orientation": None, "location": None}),
     }
 )
+_FIRST_GONE = IMAGE_GONE.model_copy(update=_UNTOLD)
+_FIRST_REJECTED = IMAGE_REJECTED.model_copy(update=_UNTOLD)
+_OF_A_LOOK = ("image_embedded.msgpack", "image_gone.msgpack", "image_rejected.msgpack")
+_POINTS = ("point_indexed.json", "point_rejected.json", "point_gone.json")
 RELEASED: dict[str, dict[str, BaseModel]] = {
     "v1": GOLDEN
     | {
         "image_embedded.msgpack": _FIRST_EMBEDDED,
+        "image_gone.msgpack": _FIRST_GONE,
+        "image_rejected.msgpack": _FIRST_REJECTED,
         "collection.json": COLLECTION.model_copy(update={"canary": None}),
         "point_indexed.json": payload_of(_FIRST_EMBEDDED, indexed_at=INDEXED_AT),
+        "point_rejected.json": payload_of(_FIRST_REJECTED, indexed_at=INDEXED_AT),
+        "point_gone.json": payload_of(_FIRST_GONE, indexed_at=INDEXED_AT),
     },
-    "v1.1": {name: GOLDEN[name] for name in ("image_embedded.msgpack", "collection.json", "point_indexed.json")},
+    "v1.1": {
+        "image_embedded.msgpack": _TAGGED_EMBEDDED,
+        "collection.json": COLLECTION,
+        "point_indexed.json": payload_of(_TAGGED_EMBEDDED, indexed_at=INDEXED_AT),
+    },
+    "v1.2": {name: GOLDEN[name] for name in (*_OF_A_LOOK, *_POINTS)},
 }
 """Folder of golden files to what they hold. A folder after the point has the records that gained fields, only those."""
 

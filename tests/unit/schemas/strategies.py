@@ -64,7 +64,15 @@ pictures = st.builds(
 tags = st.lists(st.builds(Tag, tag=text, score=st.floats(0, 1)), max_size=3).map(tuple)
 
 _object = {"source": sources, "bucket": buckets, "key": keys}
-_look = _object | {"version": versions, "encoder": encoders, "event_time": st.none() | times, "received_at": times}
+_look = _object | {
+    "version": versions,
+    "encoder": encoders,
+    "event_time": st.none() | times,
+    "received_at": times,
+    "origin": st.none() | text.map(lambda words: words[:40]),
+    "looked_at": st.none() | times,
+    "judged_at": st.none() | times,
+}
 
 image_events = st.builds(
     ImageEvent,
