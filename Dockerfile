@@ -19,6 +19,7 @@ COPY stores stores
 COPY encoders encoders
 COPY imaging imaging
 COPY schemas schemas
+COPY sightline_client sightline_client
 # The lock pins version and hash of all that the extra needs; uv verifies the hashes of constraints too.
 RUN --mount=type=cache,target=/root/.cache/uv uv pip install --constraint requirements.lock ".[${EXTRA}]"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
-PACKAGES = ("cli", "services", "runtime", "stores", "encoders", "imaging", "schemas")
+PACKAGES = ("cli", "services", "runtime", "stores", "encoders", "imaging", "schemas", "sightline_client")
 
 
 @cache

@@ -1,0 +1,273 @@
+"""The client for synchronous programs."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self, TypeVar
+from uuid import UUID
+
+import httpx
+from pydantic import BaseModel
+
+from sightline_client import requests
+from sightline_client.answers import (
+    DuplicateGroup,
+    DuplicatesPage,
+    Embedding,
+    Embeddings,
+    FacetValue,
+    FacetValues,
+    Image,
+    ImagesPage,
+    Result,
+    SearchPage,
+    Statistic,
+    Status,
+    TagCount,
+    TagCounts,
+    Timeline,
+)
+from sightline_client.connection import arguments_of, headers_of, unreachable
+from sightline_client.errors import problem_of
+from sightline_client.filters import Filter
+from sightline_client.patience import Patience
+from sightline_client.questions import Question
+from sightline_client.requests import Asked, Call
+
+A = TypeVar("A", bound=BaseModel)
+
+
+class Sightline:
+    """A Sightline service. Every method raises `ProblemError` for a refusal and `SightlineUnreachable`.
+
+    Requests that the service is too busy for are sent again as it asks, see `Patience`. An `httpx.Client` that is
+    given is used as it is, and not closed.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8080",
+        *,
+        api_key: str | None = None,
+        timeout: float = 60.0,
+        patience: Patience = Patience(),
+        client: httpx.Client | None = None,
+    ) -> None:
+        self._own = client is None
+        self._client = client or httpx.Client(base_url=url, timeout=timeout)
+        self._headers = headers_of(api_key)
+        self._patience = patience
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._own:
+            self._client.close()
+
+    def search_page(
+        self,
+        question: Asked = None,
+        *,
+        like: Sequence[str | Question] = (),
+        unlike: Sequence[str | Question] = (),
+        only: Filter | None = None,
+        limit: int = 20,
+        threshold: float | None = None,
+        sort: str = "relevance",
+        good_only: bool = False,
+        fold: bool = True,
+        cursor: str | None = None,
+    ) -> SearchPage:
+        """One page of results for words (a text), a picture, an indexed image, or several examples.
+
+        Raises `ValueError` when there is nothing to search for.
+        """
+        call = requests.search(
+            question,
+            like=like,
+            unlike=unlike,
+            only=only,
+            limit=limit,
+            threshold=threshold,
+            sort=sort,
+            good_only=good_only,
+            fold=fold,
+        )
+        return self._ask(call.at(cursor), SearchPage)
+
+    def search(
+        self,
+        question: Asked = None,
+        *,
+        like: Sequence[str | Question] = (),
+        unlike: Sequence[str | Question] = (),
+        only: Filter | None = None,
+        threshold: float | None = None,
+        sort: str = "relevance",
+        good_only: bool = False,
+        fold: bool = True,
+        page: int = 100,
+    ) -> Iterator[Result]:
+        """All results, asked for page by page as they are taken."""
+        cursor: str | None = None
+        while True:
+            found = self.search_page(
+                question,
+                like=like,
+                unlike=unlike,
+                only=only,
+                limit=page,
+                threshold=threshold,
+                sort=sort,
+                good_only=good_only,
+                fold=fold,
+                cursor=cursor,
+            )
+            yield from found.results
+            cursor = found.next_cursor
+            if cursor is None:
+                return
+
+    def images(
+        self, *, only: Filter | None = None, status: str = "indexed", sort: str = "id", page: int = 100
+    ) -> Iterator[Image]:
+        """All images that match, asked for page by page as they are taken."""
+        call = requests.images(only=only, status=status, sort=sort, limit=page)
+        cursor: str | None = None
+        while True:
+            found = self._ask(call.at(cursor), ImagesPage)
+            yield from found.images
+            cursor = found.next_cursor
+            if cursor is None:
+                return
+
+    def image(self, image: UUID, *, vector: bool = False) -> Image:
+        """One image of any status."""
+        return self._ask(requests.image(image, vector=vector), Image)
+
+    def timeline(self, image: UUID) -> Timeline:
+        """Why an image is found, or not."""
+        return self._ask(requests.timeline(image), Timeline)
+
+    def original(self, image: UUID) -> bytes:
+        """The bytes of an image, as they are in the bucket."""
+        return self._send(requests.original(image)).content
+
+    def thumbnail(self, image: UUID, *, size: int = 320) -> bytes:
+        """A small picture of an image, `size` pixels on its longer side."""
+        return self._send(requests.thumbnail(image, size)).content
+
+    def retry(self, image: UUID) -> None:
+        """Have an image looked at again. Needs the scope admin."""
+        self._send(requests.retry(image))
+
+    def tags(self, *, only: Filter | None = None) -> Sequence[TagCount]:
+        """How many images have each tag, most frequent first."""
+        return self._ask(requests.tags(only), TagCounts).tags
+
+    def facets(
+        self,
+        field: Literal["bucket", "camera", "format", "tag", "reason", "status"],
+        *,
+        only: Filter | None = None,
+    ) -> Sequence[FacetValue]:
+        """How many images have each value of a field, most frequent first."""
+        return self._ask(requests.facets(field, only), FacetValues).values
+
+    def statistics(
+        self,
+        per: Literal["day", "month", "year", "bucket", "camera"],
+        *,
+        date: Literal["taken", "uploaded"] = "taken",
+        only: Filter | None = None,
+    ) -> Sequence[Statistic]:
+        """How many images there are per day, month, year, bucket or camera."""
+        answer = self._send(requests.statistics(per, date, only)).json()
+        return [Statistic.read(row) for row in answer["rows"]]
+
+    def duplicates(
+        self, kind: Literal["exact", "re-encoded", "similar"] = "exact", *, page: int = 50
+    ) -> Iterator[DuplicateGroup]:
+        """All groups of a kind, asked for page by page as they are taken."""
+        call = requests.duplicates(kind, page)
+        cursor: str | None = None
+        while True:
+            found = self._ask(call.at(cursor), DuplicatesPage)
+            yield from found.groups
+            cursor = found.next_cursor
+            if cursor is None:
+                return
+
+    def export(
+        self,
+        to: Path | str,
+        *,
+        format: Literal["csv", "jsonl", "parquet"] = "csv",  # noqa: A002 - the word of the API
+        words: str | None = None,
+        limit: int | None = None,
+        only: Filter | None = None,
+    ) -> int:
+        """Write results for words, or all that match, to a file; answer its bytes. Raises `OSError`."""
+        written = 0
+        with self._streamed(requests.export(format, words, limit, only)) as response, Path(to).open("wb") as file:
+            for chunk in response.iter_bytes():
+                written += file.write(chunk)
+        return written
+
+    def status(self) -> Status:
+        """What runs, since when, and how much is indexed."""
+        return self._ask(requests.status(), Status)
+
+    def embed_texts(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        """A unit vector for each text, in order."""
+        return self._ask(requests.embed_texts(texts), Embeddings).embeddings
+
+    def embed_image(self, image: bytes | Path | str) -> Sequence[float]:
+        """The unit vector of an image, given by its bytes or its file. Raises `OSError`."""
+        if isinstance(image, bytes):
+            call = requests.embed_image(image, "image")
+        else:
+            call = requests.embed_image(Path(image).read_bytes(), Path(image).name)
+        return self._ask(call, Embedding).embedding
+
+    def _ask(self, call: Call, answer: type[A]) -> A:
+        return answer.model_validate_json(self._send(call).content)
+
+    def _send(self, call: Call) -> httpx.Response:
+        attempt = 1
+        while True:
+            try:
+                response = self._client.request(
+                    call.method, call.path, headers=self._headers, follow_redirects=True, **arguments_of(call)
+                )
+            except httpx.HTTPError as error:
+                raise unreachable(self._client.base_url, error) from error
+            if response.is_success:
+                return response
+            wait = self._patience.wait(response, attempt)
+            if wait is None:
+                raise problem_of(response)
+            time.sleep(wait)
+            attempt += 1
+
+    @contextmanager
+    def _streamed(self, call: Call) -> Iterator[httpx.Response]:
+        try:
+            with self._client.stream(call.method, call.path, headers=self._headers, **arguments_of(call)) as response:
+                if not response.is_success:
+                    response.read()
+                    raise problem_of(response)
+                yield response
+        except httpx.HTTPError as error:
+            raise unreachable(self._client.base_url, error) from error
