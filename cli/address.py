@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
+from runtime.settings import Settings
 from schemas.errors import ConfigurationError
 
 FILE = "address.json"
@@ -66,6 +67,12 @@ def find_running(data_dir: Path) -> Address | None:
     except httpx.HTTPError:
         return None
     return address if answer.headers.get(INSTANCE_HEADER) == address.instance else None
+
+
+def key_headers(settings: Settings) -> dict[str, str]:
+    """What a command sends to a running process: the API key of SIGHTLINE_API_KEY, if there is one."""
+    key = settings.api_key.get_secret_value().strip()
+    return {"X-Api-Key": key} if key else {}
 
 
 def refuse_if_running(data_dir: Path) -> None:

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from fastapi import FastAPI
 from rich.console import Console
 
+from cli.access import guarded
 from cli.address import leave_address
 from cli.assembly import Assembly, Service
 from cli.parts import Parts
@@ -44,7 +45,8 @@ async def run_services(settings: Settings, names: Sequence[str]) -> ExitCode:
     starting = probe_app(probes, parts.registry)
     front = Front(starting)
     port = settings.port if settings.port is not None else DEFAULT_PORTS[_leader(services)]
-    server = HttpServer(front, settings.host, port, drain_seconds=settings.drain_seconds)
+    gate = guarded(front, settings, parts.registry, parts.log, serves_people=Service.SEARCH in services)
+    server = HttpServer(gate, settings.host, port, drain_seconds=settings.drain_seconds)
     server.bind()
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     try:

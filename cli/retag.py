@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from rich.console import Console
 
-from cli.address import Address, find_running
+from cli.address import Address, find_running, key_headers
 from cli.canary import ensure_collection
 from cli.indexes import make_index
 from cli.models import make_engine
@@ -57,7 +57,8 @@ async def retag(settings: Settings, options: RetagOptions) -> ExitCode:
         if running is None:
             work = _here(parts, vocabulary, options)
         else:
-            work = _there(running, tag_settings_digest(settings.tags, vocabulary), options)
+            digest = tag_settings_digest(settings.tags, vocabulary)
+            work = _there(running, digest, options, key_headers(settings))
         working = asyncio.create_task(work)
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -93,11 +94,11 @@ async def _here(parts: Parts, vocabulary: Vocabulary, options: RetagOptions) -> 
     return _show_result(done.images, done.seconds, done.left, options)
 
 
-async def _there(running: Address, digest: str, options: RetagOptions) -> ExitCode:
+async def _there(running: Address, digest: str, options: RetagOptions, headers: dict[str, str]) -> ExitCode:
     collection = collection_name(options.model) if options.model else None
     asked = {"everything": options.everything, "settings": digest, "collection": collection}
     # A proxy of the environment is for other machines.
-    async with httpx.AsyncClient(base_url=running.url, timeout=60.0, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=running.url, timeout=60.0, trust_env=False, headers=headers) as client:
         if options.dry_run:
             answer = await _answer(running, client.post("/v1/retag/preview", json=asked))
             return _show_preview(RetagPreview.model_validate(answer), options)

@@ -11,7 +11,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from cli.address import find_running
+from cli.address import find_running, key_headers
 from cli.parts import Parts
 from cli.serving import index_status, search_app
 from runtime.lifecycle import ExitCode
@@ -40,7 +40,9 @@ async def search_client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the process that serves this data folder, or of the same application opened here."""
     running = find_running(settings.data_dir)
     if running is not None:
-        async with httpx.AsyncClient(base_url=running.url, timeout=60.0, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            base_url=running.url, timeout=60.0, trust_env=False, headers=key_headers(settings)
+        ) as client:
             try:
                 yield client
             except httpx.HTTPError as error:
@@ -120,6 +122,8 @@ def answer_of(response: httpx.Response) -> Any:
     try:
         problem = response.json()
         sentence = problem.get("detail") or problem.get("title")
+        if response.status_code in (401, 403, 429) and problem.get("remedy"):
+            sentence = f"{sentence} {problem['remedy']}"
     except (ValueError, AttributeError):
         sentence = response.text[:300]
     raise SightlineError(f"{response.request.url.path} answered {response.status_code}: {sentence}")

@@ -60,7 +60,15 @@ def search_app(
     routers: Sequence[APIRouter] = (),
 ) -> FastAPI:
     """The search API over an entered index and engine."""
-    return create_app(index, engine, probes=probes, registry=parts.registry, status=status, routers=routers)
+    return create_app(
+        index,
+        engine,
+        probes=probes,
+        registry=parts.registry,
+        status=status,
+        routers=routers,
+        waiting=parts.settings.access.waiting,
+    )
 
 
 async def index_status(

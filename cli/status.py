@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from cli.address import Address, find_running
+from cli.address import Address, find_running, key_headers
 from cli.indexes import make_index
 from cli.parts import Parts
 from cli.search import answer_of
@@ -18,7 +18,7 @@ from stores.vectors import Where
 async def status(settings: Settings, *, as_json: bool) -> ExitCode:
     """Print the state of the data folder's index and of the process that serves it, if one does."""
     running = find_running(settings.data_dir)
-    answer = await _stored(settings) if running is None else await _told(running)
+    answer = await _stored(settings) if running is None else await _told(running, settings)
     if as_json:
         print(json.dumps(answer | {"running": running is not None}))
         return ExitCode.CLEAN
@@ -35,8 +35,10 @@ async def status(settings: Settings, *, as_json: bool) -> ExitCode:
     return ExitCode.CLEAN
 
 
-async def _told(running: Address) -> dict[str, Any]:
-    async with httpx.AsyncClient(base_url=running.url, timeout=60.0, trust_env=False) as client:
+async def _told(running: Address, settings: Settings) -> dict[str, Any]:
+    async with httpx.AsyncClient(
+        base_url=running.url, timeout=60.0, trust_env=False, headers=key_headers(settings)
+    ) as client:
         answer: dict[str, Any] = answer_of(await client.get("/v1/status"))
     return answer | {"pid": running.pid, "url": running.url, "since": running.since.isoformat()}
 

@@ -2,6 +2,7 @@
 
 from rich.console import Console
 
+from cli.access import guarded
 from cli.address import leave_address, refuse_if_running
 from cli.embedded import EmbeddedPipeline, embedded_pipeline
 from cli.parts import Parts
@@ -27,7 +28,8 @@ async def up(settings: Settings, source: str) -> ExitCode:
     starting = probe_app(probes, parts.registry)
     front = Front(starting)
     port = 8080 if settings.port is None else settings.port
-    server = HttpServer(front, settings.host, port, drain_seconds=settings.drain_seconds)
+    gate = guarded(front, settings, parts.registry, parts.log)
+    server = HttpServer(gate, settings.host, port, drain_seconds=settings.drain_seconds)
     server.bind()
     try:
         with stop_on_signals(parts.log) as stop:

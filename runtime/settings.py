@@ -6,34 +6,19 @@ work stops the start with a sentence that says what to change.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
+from runtime.access.settings import AccessSettings
+from runtime.setting_values import Sentences, Words
 from schemas.errors import ConfigurationError
-
-
-def _split(value: Any) -> Any:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-"""Several words in one variable, with commas between them."""
-
-
-def _split_sentences(value: Any) -> Any:
-    return tuple(part.strip() for part in value.split("|") if part.strip()) if isinstance(value, str) else value
-
-
-Sentences = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_sentences)]
-"""Several sentences in one variable, with `|` between them."""
 
 
 class KafkaSettings(BaseModel):
@@ -235,6 +220,8 @@ class Settings(BaseSettings):
     dead_letters: DeadLetterSettings = DeadLetterSettings()
     ingest: IngestSettings = IngestSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
+    access: AccessSettings = AccessSettings()
+    api_key: SecretStr = Field(SecretStr(""), description="What the commands send to a running process that asks")
 
     @classmethod
     def settings_customise_sources(

@@ -1,15 +1,15 @@
 """Ingest: the topic that stores write to, the webhook, and SQS, all around one stage."""
 
+from cli.access import asks_for_keys
 from cli.assembly import Assembly, Service
 from cli.patterns import key_patterns
+from runtime.access.browsers import is_loopback
 from runtime.lifecycle import Component
 from schemas.topics import IMAGE_EVENTS, NOTIFICATIONS
 from services.ingest.metrics import IngestMetrics
 from services.ingest.sqs import SqsReceiver
 from services.ingest.stage import NotificationStage, decode_notification
 from services.ingest.webhook import WebhookReceiver
-
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 async def wire(assembly: Assembly) -> None:
@@ -24,11 +24,13 @@ async def wire(assembly: Assembly) -> None:
         Service.INGEST, NOTIFICATIONS, stage, decode_notification, out=IMAGE_EVENTS, consumers=1
     )
     token = settings.ingest.webhook.token.get_secret_value()
-    if token or settings.host in LOOPBACK:
+    loopback, with_keys = is_loopback(settings.host), asks_for_keys(settings)
+    if token or loopback or with_keys:
         webhook = WebhookReceiver(
             worker,
             token=token,
-            loopback=settings.host in LOOPBACK,
+            loopback=loopback,
+            with_keys=with_keys,
             max_bytes=settings.limits.notification_bytes,
             log=parts.log,
         )

@@ -26,6 +26,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
+from runtime.access.gate import CALLER, Caller
+from runtime.access.scopes import Scope
 from runtime.batch import Received
 from runtime.log import Log
 from runtime.worker import Worker
@@ -55,8 +57,9 @@ class PostedBatch:
 class WebhookReceiver:
     """Hands each posted notification to the worker and answers when the worker is done with it.
 
-    `router` is to be mounted, and `run` to be run beside it. `token` may be empty only where `loopback` says
-    that no other machine can connect. `deadline` is in seconds, for the body and again for the work;
+    `router` is to be mounted, and `run` to be run beside it. An API key with the scope ingest does as well as
+    `token`, which may be empty only where `loopback` says that no other machine can connect, or `with_keys` that
+    a gate in front asks for such a key. `deadline` is in seconds, for the body and again for the work;
     at most `most_in_hand` notifications of at most `max_bytes` are in memory at a time.
     """
 
@@ -66,12 +69,13 @@ class WebhookReceiver:
         *,
         token: str,
         loopback: bool,
+        with_keys: bool = False,
         max_bytes: int,
         log: Log | None = None,
         deadline: float = 10.0,
         most_in_hand: int = 64,
     ) -> None:
-        if not token.strip() and not loopback:
+        if not token.strip() and not loopback and not with_keys:
             raise ConfigurationError(
                 "POST /events would take notifications from anybody who can connect. Set "
                 "SIGHTLINE_INGEST__WEBHOOK__TOKEN to a long random text and give the store the same one, "
@@ -82,6 +86,7 @@ class WebhookReceiver:
         self._worker = worker
         self._read = worker.stage.read
         self._token = token.strip()
+        self._with_keys = with_keys
         self._max_bytes = max_bytes
         self._log = log or Log("sightline.ingest.webhook")
         self._deadline = deadline
@@ -129,7 +134,10 @@ class WebhookReceiver:
                 self._idle.set()
 
     def _may_enter(self, request: Request) -> bool:
-        if self._token:
+        caller: Caller | None = getattr(request.state, CALLER, None)
+        if caller is not None and caller.required and caller.may(Scope.INGEST):
+            return True
+        if self._token or self._with_keys:
             return authorized(request.headers.get("authorization"), self._token)
         # Any page in a browser of this machine can reach loopback; a browser names the page's origin, no store does.
         return "origin" not in request.headers
@@ -194,7 +202,7 @@ def authorized(header: str | None, token: str) -> bool:
     MinIO sends `Bearer <token>`, or the token verbatim where it has two words. SNS, Ceph and versitygw know
     no tokens but take `https://any:<token>@host/events` for an address, which becomes Basic.
     """
-    if header is None:
+    if header is None or not token:
         return False
     scheme, _, rest = header.partition(" ")
     sent = [header.encode("latin-1", "replace")]

@@ -2,6 +2,7 @@
 
 - `Problem`: what the client can mend: a parameter, a body, an image, an id.
 - `DependencyUnavailable`: the index or a remote encoder is away: 503 with `Retry-After`.
+- `EngineFull`: more waits for the model than may: 429 with `Retry-After`.
 - any other `SightlineError` (an engine that is closing): 503 with `Retry-After`.
 - `ConfigurationError`: the operator must mend it (a foreign encoder, a wrong key): 503 without `Retry-After`.
 - anything else is a bug: 500, logged.
@@ -20,6 +21,8 @@ from starlette.requests import ClientDisconnect
 from imaging.formats import BadImage
 from runtime.log import Log
 from schemas.errors import ConfigurationError, DependencyUnavailable, SightlineError
+from services.search.load import RETRY_AFTER_SECONDS as ENGINE_RETRY_AFTER_SECONDS
+from services.search.load import EngineFull
 from stores.vectors import ForeignCollection
 
 RETRY_AFTER_SECONDS = 5
@@ -35,8 +38,20 @@ class ProblemKind(StrEnum):
     BAD_IMAGE = "bad-image"
     NO_SUCH_IMAGE = "no-such-image"
     NO_SUCH_PAGE = "no-such-page"
+    NO_ORIGINALS = "no-originals"
+    ORIGINAL_CHANGED = "original-changed"
+    NO_THUMBNAIL = "no-thumbnail"
+    CANNOT_RETRY = "cannot-retry"
+    NO_SUCH_SEARCH = "no-such-search"
+    NO_SUCH_FOLDER = "no-such-folder"
+    NO_SUCH_JOB = "no-such-job"
+    OUTSIDE_ROOTS = "outside-roots"
+    MODEL_TAKES_NO_IMAGES = "model-takes-no-images"
+    MODEL_TAKES_NO_WORDS = "model-takes-no-words"
+    TOO_MANY_JOBS = "too-many-jobs"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     REFUSED = "refused"
+    TOO_MANY_REQUESTS = "too-many-requests"
     STARTING = "starting"
     UNAVAILABLE = "unavailable"
     FOREIGN_ENCODER = "foreign-encoder"
@@ -134,6 +149,16 @@ def install_handlers(app: FastAPI) -> None:
     async def away(_: Request, error: DependencyUnavailable) -> Response:
         log.warning("dependency_unavailable", str(error), stage="search", dependency=error.dependency)
         return _unavailable(f"{error.dependency}: {error.detail}", error.remedy).response()
+
+    @app.exception_handler(EngineFull)
+    async def full(_: Request, error: EngineFull) -> Response:
+        return Problem(
+            429,
+            ProblemKind.TOO_MANY_REQUESTS,
+            f"The model is asked more than it can answer: {error}.",
+            "Wait as many seconds as Retry-After says, and ask fewer things at a time.",
+            headers={"Retry-After": str(ENGINE_RETRY_AFTER_SECONDS)},
+        ).response()
 
     @app.exception_handler(SightlineError)
     async def not_now(_: Request, error: SightlineError) -> Response:
