@@ -12,23 +12,16 @@ from runtime.probes import Probes, Readiness
 from runtime.release import RELEASE
 from services.search.access import access_router, declare_security
 from services.search.answers import ProblemAnswer, StatusAnswer, json_response
-from services.search.collection import Collection
 from services.search.embed_routes import embed_router
 from services.search.embedding import EmbeddingEngine
-from services.search.examples import ImageFetcher
-from services.search.export_routes import Export, export_router
-from services.search.facet_routes import facet_router
 from services.search.image_routes import image_router
 from services.search.limits import SearchLimits
-from services.search.listing import Listing
 from services.search.load import BoundedEngine
-from services.search.page_routes import page_router
 from services.search.problems import RETRY_AFTER_SECONDS, Problem, ProblemKind, install_handlers
 from services.search.query import Searcher
 from services.search.reference import reference_page
 from services.search.request_metrics import RequestMetrics
 from services.search.search_routes import search_router
-from services.search.statistics import Statistics
 from stores.vectors import VectorIndex
 
 StatusSource = Callable[[], Awaitable[StatusAnswer]]
@@ -55,7 +48,6 @@ def create_app(
     needs: Sequence[Readiness] = (),
     routers: Sequence[APIRouter] = (),
     waiting: int = 256,
-    urls: ImageFetcher | None = None,
 ) -> FastAPI:
     """The app. Index and engine are entered and left by the caller; they need not be open before the first request.
 
@@ -63,7 +55,6 @@ def create_app(
     "starting" (the engine before its model is loaded, the index before it is open). `status` answers
     GET /v1/status. `routers` (a webhook, administration) are mounted as they are, and are not held back by `needs`.
     `waiting` images at most wait for the model at a time; beyond it requests are answered with 429.
-    `urls` fetches the images that searches name by URL; without it they are refused.
     """
     app = FastAPI(
         title="Sightline",
@@ -76,13 +67,10 @@ def create_app(
     app.add_middleware(RequestMetrics, registry=registry)
     install_handlers(app)
     engine = BoundedEngine(engine, waiting)
-    collection = Collection(index)
-    searcher = Searcher(index, engine, collection, urls=urls)
+    searcher = Searcher(index, engine)
     started = [Depends(_started(needs))]
     app.include_router(search_router(searcher, limits), dependencies=started)
-    app.include_router(image_router(searcher, Listing(index, collection)), dependencies=started)
-    app.include_router(facet_router(Statistics(index, collection)), dependencies=started)
-    app.include_router(export_router(Export(index, collection, searcher, limits)), dependencies=started)
+    app.include_router(image_router(searcher), dependencies=started)
     app.include_router(embed_router(engine, limits), dependencies=started)
     if status is not None:
         app.include_router(_status_router(status))
@@ -90,7 +78,6 @@ def create_app(
         app.include_router(router)
     app.include_router(access_router())
     app.include_router(probe_router(probes, registry))
-    app.include_router(page_router())
     declare_security(app)
 
     @app.get("/docs", include_in_schema=False)
