@@ -223,13 +223,13 @@ class AsyncSightline:
     ) -> int:
         """Write results for words, or all that match, to a file; answer its bytes. Raises `OSError`."""
         written = 0
-        file = await asyncio.to_thread(Path(to).open, "wb")
-        try:
-            async with self._streamed(requests.export(format, words, limit, only)) as response:
+        async with self._streamed(requests.export(format, words, limit, only)) as response:
+            file = await asyncio.to_thread(Path(to).open, "wb")
+            try:
                 async for chunk in response.aiter_bytes():
                     written += await asyncio.to_thread(file.write, chunk)
-        finally:
-            await asyncio.to_thread(file.close)
+            finally:
+                await asyncio.to_thread(file.close)
         return written
 
     async def status(self) -> Status:
