@@ -21,6 +21,7 @@ from runtime.probes import Probes
 from runtime.settings import Settings
 from schemas.errors import ConfigurationError
 from schemas.topics import TOPICS
+from services.search.page_routes import page_router
 
 DEFAULT_PORTS = {Service.SEARCH: 8080, Service.INGEST: 8081, Service.EMBEDDER: 8082, Service.INDEXER: 8083}
 """Different, so that one machine can run each service as a process of its own without a word."""
@@ -43,6 +44,8 @@ async def run_services(settings: Settings, names: Sequence[str]) -> ExitCode:
     probes = Probes()
     running = probes.component("services", why="clients, index and model are being opened")
     starting = probe_app(probes, parts.registry)
+    if Service.SEARCH in services:
+        starting.include_router(page_router())
     front = Front(starting)
     port = settings.port if settings.port is not None else DEFAULT_PORTS[_leader(services)]
     gate = guarded(front, settings, parts.registry, parts.log, serves_people=Service.SEARCH in services)

@@ -15,6 +15,7 @@ from runtime.probe_routes import probe_app
 from runtime.probes import Probes
 from runtime.settings import Settings
 from services.search.answers import StatusAnswer
+from services.search.page_routes import page_router
 
 
 async def up(settings: Settings, source: str) -> ExitCode:
@@ -26,6 +27,7 @@ async def up(settings: Settings, source: str) -> ExitCode:
     probes = Probes()
     pipeline_ready = probes.component("pipeline", why="the model is being loaded")
     starting = probe_app(probes, parts.registry)
+    starting.include_router(page_router())
     front = Front(starting)
     port = 8080 if settings.port is None else settings.port
     gate = guarded(front, settings, parts.registry, parts.log)

@@ -17,6 +17,7 @@ from services.search.embedding import EmbeddingEngine
 from services.search.image_routes import image_router
 from services.search.limits import SearchLimits
 from services.search.load import BoundedEngine
+from services.search.page_routes import page_router
 from services.search.problems import RETRY_AFTER_SECONDS, Problem, ProblemKind, install_handlers
 from services.search.query import Searcher
 from services.search.reference import reference_page
@@ -78,6 +79,7 @@ def create_app(
         app.include_router(router)
     app.include_router(access_router())
     app.include_router(probe_router(probes, registry))
+    app.include_router(page_router())
     declare_security(app)
 
     @app.get("/docs", include_in_schema=False)
