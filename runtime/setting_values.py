@@ -13,6 +13,9 @@ def _split(value: Any) -> Any:
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """Several words in one variable, with commas between them."""
 
+Numbers = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_split)]
+"""Several whole numbers in one variable, with commas between them."""
+
 
 def _split_sentences(value: Any) -> Any:
     return tuple(part.strip() for part in value.split("|") if part.strip()) if isinstance(value, str) else value

@@ -17,7 +17,9 @@ from pydantic_settings import (
 )
 
 from runtime.access.settings import AccessSettings
+from runtime.picture_settings import OriginalSettings, ThumbnailSettings
 from runtime.setting_values import Sentences, Words
+from runtime.url_settings import UrlSettings
 from schemas.errors import ConfigurationError
 
 
@@ -110,6 +112,7 @@ class TagSettings(BaseModel):
     templates: Sentences = Field((), description="`{}` stands for the tag; empty: the default ones")
     top_k: int = Field(4, ge=1, description="At most so many tags an image")
     least_score: float = Field(0.0, ge=0, le=1, description="A tag below is left out")
+    roots: Words = Field((), description="Folders whose photos may be named by path at /tag/image and /tag/directory")
 
 
 class RemoteSettings(BaseModel):
@@ -209,6 +212,7 @@ class Settings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     drain_seconds: float = Field(30.0, gt=0)
+    health_status: Literal["healthy", "ok"] = Field("healthy", description="What `status` of GET /health says")
     kafka: KafkaSettings = KafkaSettings()
     s3: S3Settings = S3Settings()
     limits: LimitSettings = LimitSettings()
@@ -220,7 +224,10 @@ class Settings(BaseSettings):
     dead_letters: DeadLetterSettings = DeadLetterSettings()
     ingest: IngestSettings = IngestSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
+    originals: OriginalSettings = OriginalSettings()
+    thumbnails: ThumbnailSettings = ThumbnailSettings()
     access: AccessSettings = AccessSettings()
+    urls: UrlSettings = UrlSettings()
     api_key: SecretStr = Field(SecretStr(""), description="What the commands send to a running process that asks")
 
     @classmethod

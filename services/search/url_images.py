@@ -66,6 +66,14 @@ class UrlLimits:
     refusal_step: float = 0.5
 
 
+class NoUrls:
+    """In place of `UrlImages` where images are fetched by no URL."""
+
+    async def fetch(self, url: str) -> bytes:
+        """Raises `UrlRefused`."""
+        raise UrlRefused
+
+
 class UrlImages:
     """Fetches images by URL; an async context manager.
 
@@ -82,7 +90,7 @@ class UrlImages:
         network: httpcore.AsyncNetworkBackend | None = None,
         tls: SSLContext | None = None,
     ) -> None:
-        self._limits = limits
+        self.limits = limits
         self._resolve = resolve or self._ask_system
         self._allows = allows
         self._network = network or httpcore.AnyIOBackend()
@@ -109,12 +117,12 @@ class UrlImages:
         started = loop.time()
         trail: list[str] = []
         try:
-            async with asyncio.timeout(self._limits.seconds), self._slots:
+            async with asyncio.timeout(self.limits.seconds), self._slots:
                 return await self._follow(url, trail)
         except Refusal as refusal:
             cause = str(refusal)
         except TimeoutError:
-            cause = f"it was not there within {self._limits.seconds:g} s"
+            cause = f"it was not there within {self.limits.seconds:g} s"
         except _FAILURES as error:
             cause = f"{type(error).__name__}: {str(error)[:200]}"
         except Exception as error:
@@ -122,31 +130,31 @@ class UrlImages:
             self._log.error("url_failed", f"A URL met an unforeseen {type(error).__name__}", hosts=trail)
             cause = type(error).__name__
         self._log.warning("url_refused", f"An image was not fetched by its URL: {cause}", hosts=trail)
-        step = self._limits.refusal_step
+        step = self.limits.refusal_step
         if step:
             await asyncio.sleep(step - (loop.time() - started) % step)
         raise UrlRefused
 
     async def _follow(self, text: str, trail: list[str]) -> bytes:
         url = parse_url(text)
-        for _ in range(self._limits.redirects + 1):
+        for _ in range(self.limits.redirects + 1):
             trail.append(url.raw_host.decode("ascii")[:253])
-            target = Target.parse(url, self._limits.ports)
+            target = Target.parse(url, self.limits.ports)
             addresses = await self._addresses(target.host)
             answer = await get(
                 target,
                 PinnedNetwork(addresses, self._network),
-                most_bytes=self._limits.image_bytes,
+                most_bytes=self.limits.image_bytes,
                 tls=self._tls if target.scheme == "https" else None,
             )
             if not isinstance(answer, httpx.URL):
                 return _image(answer)
             url = answer
-        raise Refusal(f"it redirects more than {self._limits.redirects} times")
+        raise Refusal(f"it redirects more than {self.limits.redirects} times")
 
     async def _addresses(self, host: str) -> Sequence[Address]:
         """The addresses of a host. Raises `Refusal` if any is not public: one good address excuses no other."""
-        if self._limits.hosts and not any(_names(one, host) for one in self._limits.hosts):
+        if self.limits.hosts and not any(_names(one, host) for one in self.limits.hosts):
             raise Refusal("its host is not in SIGHTLINE_URLS__HOSTS")
         written = literal(host)
         try:
@@ -156,7 +164,7 @@ class UrlImages:
         for address in found:
             if not self._allows(address):
                 raise Refusal(f"{address} is no public address")
-            if any(reached(address) in network for network in self._limits.refused_networks):
+            if any(reached(address) in network for network in self.limits.refused_networks):
                 raise Refusal(f"{address} is in SIGHTLINE_URLS__REFUSED_NETWORKS")
         if not found:
             raise Refusal("its name has no address")
