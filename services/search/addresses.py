@@ -97,9 +97,10 @@ def literal(host: str) -> Address | None:
 
 def check_name(host: str) -> None:
     """Raise `ValueError` unless a lower-case ASCII host name may be one of the open internet's."""
-    if len(host) > 253 or not _NAME.fullmatch(host):
+    last = host.rpartition(".")[2]
+    if len(host) > 253 or not _NAME.fullmatch(host) or _NUMBER.fullmatch(last):
         raise ValueError("the host is no full name")
-    if host.rpartition(".")[2] in _INNER_NAMES or any(f".{host}".endswith(f".{zone}") for zone in _INNER_ZONES):
+    if last in _INNER_NAMES or any(f".{host}".endswith(f".{zone}") for zone in _INNER_ZONES):
         raise ValueError("the host is a name of inner networks")
 
 

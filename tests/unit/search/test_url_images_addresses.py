@@ -97,6 +97,7 @@ def test_a_number_that_is_not_four_decimal_ones_is_no_host(address: IPv4Address,
 
 
 @given(st.text(alphabet="0123456789abcdefx.-_%:[]", max_size=20))
+@example("1.1.1.1")
 def test_a_host_is_a_literal_or_a_name_or_neither_but_never_both(text: str) -> None:
     try:
         written = literal(text)
