@@ -53,6 +53,7 @@ def guarded(
         on_loopback=is_loopback(settings.host),
         allowed_hosts=frozenset(name.lower() for name in access.allowed_hosts),
         trusted_proxies=networks(access.trusted_proxies),
+        body_bytes=access.body_bytes,
         events_have_token=bool(settings.ingest.webhook.token.get_secret_value().strip()),
         each_key=_allowance(access, EACH_KEY),
         each_address=_allowance(access, EACH_KEY if required else UNLIMITED),

@@ -12,11 +12,12 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from runtime.batch import Received
+from runtime.redaction import redacted
 from runtime.stage import Outcome, Reject
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one line of JSON: time, level, logger, action, message, and the bound fields."""
+    """Formats a record as one line of JSON: time, level, logger, action, message, and the bound fields; no secrets."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line for a record."""
@@ -30,7 +31,7 @@ class JsonFormatter(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return redacted(json.dumps(line, ensure_ascii=False, default=str))
 
 
 class Log:

@@ -39,6 +39,9 @@ from runtime.access.scopes import Door, Rule, Scope, rule_of
 CALLER = "caller"
 """Where the `Caller` of a request is: `request.state.caller`, `scope["state"]["caller"]`."""
 
+MOST_OF_A_BODY = 100 * 1024 * 1024
+"""A body may announce more, or nothing at all; what is beyond the limits of an upload is thrown away as it arrives."""
+
 SAFE_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     # A bucket's objects are anybody's bytes: none of them may run as a page of ours, or be shown inside another's.
     (b"x-content-type-options", b"nosniff"),
@@ -72,7 +75,8 @@ class Policy:
     `required`: a key. Without it `on_loopback` says that no other machine can connect; a process that is neither
     stands behind a gateway that authenticates. `allowed_hosts` are further names of this service, and where there are
     some, or on loopback, no others are answered. `events_have_token` lets `POST /events` pass without a key, to a
-    receiver that asks for its own token. `each_key` and `each_address` are what one of them may ask.
+    receiver that asks for its own token. `body_bytes` bounds the bodies of all requests under way; `each_key` and
+    `each_address` are what one of them may ask.
     """
 
     required: bool
@@ -80,6 +84,7 @@ class Policy:
     allowed_hosts: frozenset[str] = frozenset()
     trusted_proxies: Sequence[Network] = ()
     events_have_token: bool = False
+    body_bytes: int = 512 * 1024 * 1024
     each_key: Allowance = UNLIMITED
     each_address: Allowance = UNLIMITED
 
@@ -99,8 +104,9 @@ class Gate:
         self._app = app
         self._policy = policy
         self._keys = keys
-        self._buckets = buckets or Buckets()
+        self._buckets = Buckets() if buckets is None else buckets
         self._in_hand = InHand()
+        self._body_bytes = 0
         self._refused = REFUSED.counter(registry)
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -122,21 +128,30 @@ class Gate:
             return
         name, allowance = self._counted(judged, scope, headers, rule)
         if not self._in_hand.enter(name, allowance):
-            detail = (
-                f"{allowance.at_a_time} requests of this caller are under way, which is as many as may be at a time."
-            )
-            await self._refuse(too_many(Reason.CONCURRENCY, detail, 1), send)
+            await self._refuse(_at_a_time(allowance), send)
             return
+        size = body_size(headers) if rule.door is Door.KEY and rule.scope is not Scope.INGEST else 0
+        self._body_bytes += size
         try:
-            wait = self._buckets.take(name, allowance)
-            if wait:
-                detail = f"This caller asks more often than {allowance.per_second:g} times a second."
-                await self._refuse(too_many(Reason.RATE, detail, wait), send)
+            refusal = self._too_much(name, allowance, size)
+            if refusal is not None:
+                await self._refuse(refusal, send)
                 return
             scope.setdefault("state", {})[CALLER] = judged
             await self._app(scope, receive, self._guarded(send))
         finally:
+            self._body_bytes -= size
             self._in_hand.leave(name)
+
+    def _too_much(self, name: str, allowance: Allowance, size: int) -> Refusal | None:
+        others = self._body_bytes - size
+        if size and others and others + size > self._policy.body_bytes:
+            detail = f"The bodies of requests under way fill the {self._policy.body_bytes} bytes there are for them."
+            return too_many(Reason.BODIES, detail, 1)
+        wait = self._buckets.take(name, allowance)
+        if not wait:
+            return None
+        return too_many(Reason.RATE, f"This caller asks more often than {allowance.per_second:g} times a second.", wait)
 
     def _judge(self, method: str, headers: Headers, rule: Rule) -> Caller | Refusal:
         policy = self._policy
@@ -193,6 +208,19 @@ class Gate:
             await send(message)
 
         return guarded
+
+
+def _at_a_time(allowance: Allowance) -> Refusal:
+    detail = f"{allowance.at_a_time} requests of this caller are under way, which is as many as may be at a time."
+    return too_many(Reason.CONCURRENCY, detail, 1)
+
+
+def body_size(headers: Headers) -> int:
+    """How much memory a request's body may take, in bytes. No more than `MOST_OF_A_BODY` is ever kept of one."""
+    if b"transfer-encoding" in headers:
+        return MOST_OF_A_BODY
+    announced = headers.get(b"content-length", b"0")
+    return min(int(announced), MOST_OF_A_BODY) if announced.isdigit() else MOST_OF_A_BODY
 
 
 def presented_key(headers: Headers, *, by_store: bool = False) -> str | None:

@@ -20,6 +20,7 @@ class Reason(StrEnum):
     MISSING_SCOPE = "missing_scope"
     RATE = "rate"
     CONCURRENCY = "concurrency"
+    BODIES = "bodies"
     BUSY = "busy"
     HOST = "host"
     ORIGIN = "origin"

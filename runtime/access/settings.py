@@ -27,6 +27,9 @@ class AccessSettings(BaseModel):
     requests_per_second: float | None = Field(None, ge=0, description="Of each key; of each address without a key")
     burst: int | None = Field(None, ge=1)
     concurrency: int | None = Field(None, ge=0, description="Requests of each at a time")
+    body_bytes: int = Field(
+        512 * 1024 * 1024, ge=1024, description="Of all requests under way together; beyond it: 429"
+    )
     waiting: int = Field(256, ge=1, description="Images of searchers that may wait for the model; beyond it: 429")
 
     @field_validator("trusted_proxies")
