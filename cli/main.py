@@ -185,6 +185,21 @@ def search(
 
 
 @app.command()
+def explain(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="A key as in the bucket, or the path of a file.")],
+    bucket: Annotated[str | None, typer.Option(help="The bucket; for a folder, the folder's name.")] = None,
+    data_dir: DataDir = None,
+    model: Model = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell why a photo is found, or not: step by step with times, and what to do."""
+    from cli.explain import explain as work
+
+    settings = settings_for(data_dir=data_dir, encoder__model=model, quiet="ERROR")
+    run(work(settings, key, bucket=bucket, as_json=as_json))
+
+
+@app.command()
 def retag(
     everything: Annotated[bool, typer.Option("--all", help="Images whose tags are up to date too.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, show five changes, and change nothing.")] = False,

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.address import find_running, key_headers
+from cli.one_image import one_image_of_settings
+from cli.originals import KnownStores
 from cli.parts import Parts
 from cli.serving import index_status, search_app
 from runtime.lifecycle import ExitCode
@@ -52,8 +54,15 @@ async def search_client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     from cli.models import make_engine
 
     parts = Parts.make(settings)
-    async with make_index(parts) as index, make_engine(parts) as engine:
-        application = search_app(parts, index, engine, Probes(), lambda: index_status(index, engine))
+    async with make_index(parts) as index, make_engine(parts) as engine, KnownStores(settings) as stores:
+        application = search_app(
+            parts,
+            index,
+            engine,
+            Probes(),
+            lambda: index_status(index, engine),
+            one_image=one_image_of_settings(settings, stores),
+        )
         transport = httpx.ASGITransport(app=application)
         async with httpx.AsyncClient(transport=transport, base_url="http://sightline") as client:
             yield client

@@ -15,6 +15,7 @@ from runtime.release import RELEASE
 from schemas.collection import Status
 from services.search.answers import StatusAnswer
 from services.search.api import create_app
+from services.search.one_image import OneImage
 from stores.vectors import VectorIndex, Where
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def search_app(
     probes: Probes,
     status: StatusReport,
     routers: Sequence[APIRouter] = (),
+    *,
+    one_image: OneImage = OneImage(),
 ) -> FastAPI:
     """The search API over an entered index and engine."""
     return create_app(
@@ -68,6 +71,7 @@ def search_app(
         status=status,
         routers=routers,
         waiting=parts.settings.access.waiting,
+        one_image=one_image,
     )
 
 

@@ -5,6 +5,7 @@ from rich.console import Console
 from cli.access import guarded
 from cli.address import leave_address, refuse_if_running
 from cli.embedded import EmbeddedPipeline, embedded_pipeline
+from cli.one_image import one_image_of_pipeline
 from cli.parts import Parts
 from cli.retag_job import make_retag_job
 from cli.serving import Front, index_status, search_app
@@ -46,6 +47,7 @@ async def up(settings: Settings, source: str) -> ExitCode:
                     probes,
                     lambda: _status(pipeline, server.address),
                     [retag.router],
+                    one_image=one_image_of_pipeline(pipeline),
                 )
                 pipeline_ready.ready()
                 try:

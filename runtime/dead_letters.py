@@ -15,6 +15,8 @@ from schemas.codec import decode_dead_letter, encode_dead_letter
 from schemas.dead_letter import DeadLetter, RejectReason
 from schemas.errors import DependencyUnavailable, SightlineError, UndecodableRecord
 
+_STAGES = ("ingest", "embedder", "indexer")
+
 
 class DeadLetterBudgetExceeded(SightlineError):
     """Too many of the last records were rejected: more likely a bad release than bad data."""
@@ -127,6 +129,17 @@ class FileDeadLetters:
             except (UndecodableRecord, FileNotFoundError):
                 continue
 
+    async def about(self, object_uri: str) -> Sequence[DeadLetter]:
+        """The letters of any stage about one object (`source://bucket/key`), oldest first."""
+        names = [_name(stage, object_uri.encode()) for stage in _STAGES]
+        found: list[DeadLetter] = []
+        for name in names:
+            try:
+                found.append(decode_dead_letter(await asyncio.to_thread((self._folder / f"{name}.json").read_bytes)))
+            except (UndecodableRecord, OSError):
+                continue
+        return sorted(found, key=lambda letter: letter.occurred_at)
+
     async def remove(self, ids: Sequence[str]) -> None:
         """Forget letters, after they were redriven."""
         for one in ids:
@@ -137,4 +150,8 @@ def letter_id(letter: DeadLetter) -> str:
     """A name for a letter that is the same whenever the same object is rejected at the same stage."""
     # Without an object the bytes name the letter: embedded offsets begin at 0 with every start.
     what = letter.object.encode() if letter.object else letter.original
-    return hashlib.sha256(letter.stage.encode() + b"|" + what).hexdigest()[:20]
+    return _name(letter.stage, what)
+
+
+def _name(stage: str, what: bytes) -> str:
+    return hashlib.sha256(stage.encode() + b"|" + what).hexdigest()[:20]

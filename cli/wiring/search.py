@@ -5,11 +5,15 @@ from fastapi import FastAPI
 from cli.assembly import Assembly, Service
 from cli.canary import CanaryCheck, ensure_collection
 from cli.models import make_engine
+from cli.one_image import one_image_of_settings
+from cli.originals import KnownStores
 from cli.serving import index_status, search_app
 from cli.wiring.indexer import open_index
 from encoders.engine import EncoderEngine
 from runtime.lifecycle import Component
+from schemas.topics import IMAGE_EVENTS
 from services.search.answers import StatusAnswer
+from services.search.retry import Hints
 
 
 async def wire(assembly: Assembly) -> None:
@@ -28,6 +32,11 @@ async def wire(assembly: Assembly) -> None:
 
     await assembly.share("canary", checked)
 
+    stores = await assembly.entered.enter_async_context(KnownStores(assembly.parts.settings))
+    one_image = one_image_of_settings(
+        assembly.parts.settings, stores, hints=await _hints(assembly), waiting_for=assembly.waiting_for
+    )
+
     async def status() -> StatusAnswer:
         return await index_status(
             index,
@@ -38,6 +47,15 @@ async def wire(assembly: Assembly) -> None:
         )
 
     def application() -> FastAPI:
-        return search_app(assembly.parts, index, engine, assembly.probes, status, assembly.routers)
+        return search_app(
+            assembly.parts, index, engine, assembly.probes, status, assembly.routers, one_image=one_image
+        )
 
     assembly.application = application
+
+
+async def _hints(assembly: Assembly) -> Hints | None:
+    """A way to the embedder, if this process has one: Kafka, or the embedder in this very process."""
+    if not assembly.parts.settings.kafka.bootstrap_servers and Service.EMBEDDER not in assembly.services:
+        return None
+    return Hints(await assembly.transport.publisher(IMAGE_EVENTS))

@@ -53,21 +53,33 @@ class KeyPatterns:
 
     def __init__(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
         self._include = [_compiled(glob) for glob in include]
-        self._exclude = [_compiled(glob) for glob in exclude]
+        self._exclude = [(glob, _compiled(glob)) for glob in exclude]
         # What matches a glob that ends in "*" matches with anything after it, too.
         self._exclude_below = [_compiled(glob) for glob in exclude if glob.endswith("*")]
 
     def wants(self, key: str) -> bool:
         """Whether the object may be an image. Keys that end in a slash are folder markers and never wanted."""
+        return self.why_not(key) is None
+
+    def why_not(self, key: str) -> str | None:
+        """Why the object is left alone, as a clause for a person; None if it is wanted."""
         key = _plain(key)
         *folders, name = key.split("/")
-        if not name or any(map(_unwanted, folders)) or _UNWANTED_NAME.match(name):
-            return False
-        if any(pattern.match(key) for pattern in self._exclude):
-            return False
+        if not name:
+            return "a key that ends in a slash is the mark of a folder"
+        for folder in folders:
+            if _unwanted(folder):
+                return f"the folder {folder} is hidden, or one that systems keep for themselves"
+        if _UNWANTED_NAME.match(name):
+            return "its name is that of a hidden or unfinished file, or of what file managers leave behind"
+        for glob, pattern in self._exclude:
+            if pattern.match(key):
+                return f"it fits the exclude pattern {glob}"
         if self._include:
-            return any(pattern.match(key) for pattern in self._include)
-        return _extension(name) in IMAGE_EXTENSIONS or not _extension(name)
+            return None if any(pattern.match(key) for pattern in self._include) else "it fits no include pattern"
+        if _extension(name) in IMAGE_EXTENSIONS or not _extension(name):
+            return None
+        return f"files that end in .{_extension(name)} are not taken for images"
 
     def prunes(self, folder: str) -> bool:
         """Whether nothing below `folder` ("a/b/") can be wanted, so that it need not be entered."""

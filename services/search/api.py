@@ -17,6 +17,7 @@ from services.search.embedding import EmbeddingEngine
 from services.search.image_routes import image_router
 from services.search.limits import SearchLimits
 from services.search.load import BoundedEngine
+from services.search.one_image import OneImage, one_image_router
 from services.search.page_routes import page_router
 from services.search.problems import RETRY_AFTER_SECONDS, Problem, ProblemKind, install_handlers
 from services.search.query import Searcher
@@ -49,6 +50,7 @@ def create_app(
     needs: Sequence[Readiness] = (),
     routers: Sequence[APIRouter] = (),
     waiting: int = 256,
+    one_image: OneImage = OneImage(),
 ) -> FastAPI:
     """The app. Index and engine are entered and left by the caller; they need not be open before the first request.
 
@@ -56,6 +58,7 @@ def create_app(
     "starting" (the engine before its model is loaded, the index before it is open). `status` answers
     GET /v1/status. `routers` (a webhook, administration) are mounted as they are, and are not held back by `needs`.
     `waiting` images at most wait for the model at a time; beyond it requests are answered with 429.
+    `one_image` shows originals and thumbnails, explains, and asks for another look.
     """
     app = FastAPI(
         title="Sightline",
@@ -73,6 +76,7 @@ def create_app(
     app.include_router(search_router(searcher, limits), dependencies=started)
     app.include_router(image_router(searcher), dependencies=started)
     app.include_router(embed_router(engine, limits), dependencies=started)
+    app.include_router(one_image_router(searcher, index, engine, one_image), dependencies=started)
     if status is not None:
         app.include_router(_status_router(status))
     for router in routers:
