@@ -63,6 +63,8 @@ PAYLOAD_INDEXES: dict[str, IndexKind] = {
     "reason": IndexKind.KEYWORD,
     "sha256": IndexKind.KEYWORD,
     "size": IndexKind.INTEGER,
+    "width": IndexKind.INTEGER,
+    "height": IndexKind.INTEGER,
     "uploaded_at": IndexKind.DATETIME,
     "taken_at": IndexKind.DATETIME,
     "indexed_at": IndexKind.DATETIME,

@@ -3,20 +3,20 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from schemas.collection import PAYLOAD_INDEXES, Canary, CollectionMetadata, PointPayload
+from schemas.collection import Canary, CollectionMetadata, PointPayload
 from schemas.errors import ConfigurationError, DependencyUnavailable
-from schemas.events import EncoderIdentity
 from stores.cursor import cursor_at, next_id_of
 from stores.edge_channel import DEPENDENCY, EdgeChannel
-from stores.edge_wire import stored_point, tags_on_wire, vectors_of, where_on_wire
+from stores.edge_opening import open_collection
+from stores.edge_wire import ranked, stored_point, tags_on_wire, vectors_of, where_on_wire
 from stores.filters import Bound, KeywordField, RangeField
 from stores.points import checked_vector, chunks, foreign, least_score, newest_of_each, positive
+from stores.value_order import ValueOrder, extremes
 from stores.vectors import (
     FacetCount,
     ForeignCollection,
@@ -152,17 +152,11 @@ class EdgeIndex:
         self, vector: Vector, *, limit: int, threshold: float | None = None, where: Where = Where()
     ) -> Sequence[Hit]:
         """The nearest points by cosine, best first, none below `threshold`."""
-        positive(limit)
-        if await self.metadata() is None:
-            return []
-        query = checked_vector(vector, await self._dimension(), "the query")
-        bound, least = least_score(threshold)
-        hits = await self._ask(
-            "search", vector=query.tobytes(), limit=limit, threshold=bound, where=where_on_wire(where)
-        )
+        hits = await self._nearest("search", vector, limit, threshold, where)
+        _, least = least_score(threshold)
         return [
             Hit(UUID(bytes=one), score, PointPayload.model_validate(payload))
-            for one, score, payload in hits
+            for one, score, payload in hits or ()
             if score >= least
         ]
 
@@ -230,21 +224,26 @@ class EdgeIndex:
         self, vector: Vector, *, limit: int, threshold: float | None = None, where: Where = Where()
     ) -> Sequence[Ranked]:
         """The nearest points without payloads, best first, ties by id, none below `threshold`."""
-        raise NotImplementedError
+        hits = ranked(await self._nearest("rank", vector, limit, threshold, where) or (b"", b""))
+        _, least = least_score(threshold)
+        return [hit for hit in hits if hit.score >= least]
 
     async def scroll_by(
         self, field: RangeField, where: Where, *, descending: bool, limit: int, cursor: str | None = None
     ) -> Page:
         """A page of the points that have the field, in its order. Raises `ValueError` for a foreign cursor."""
-        raise NotImplementedError
+        order = ValueOrder(field, descending, self._ordered, self.scroll)
+        return await order.page(where, positive(limit), cursor)
 
     async def facet(self, field: KeywordField, where: Where, *, limit: int) -> Sequence[FacetCount]:
         """The values of a field with exact counts, most frequent first."""
-        raise NotImplementedError
+        wire = where_on_wire(where)
+        found = await self._ask("facet", field=field.value, where=wire, limit=positive(limit))
+        return [FacetCount(value, count) for value, count in found]
 
     async def extremes(self, field: RangeField, where: Where) -> tuple[Bound, Bound] | None:
         """The least and the greatest value of a field; None where no point has it."""
-        raise NotImplementedError
+        return await extremes(field, where, self._ordered)
 
     async def highest_version(self, source: str, bucket: str) -> int:
         """The highest version stored for a bucket, of any status; 0 where there is none."""
@@ -259,6 +258,21 @@ class EdgeIndex:
     async def facts(self) -> EdgeFacts:
         """Numbers for metrics; costs less than a millisecond."""
         return EdgeFacts(**await self._ask("facts"))
+
+    async def _nearest(self, operation: str, vector: Vector, limit: int, threshold: float | None, where: Where) -> Any:
+        """The answer of a search; None where there is no collection."""
+        positive(limit)
+        if await self.metadata() is None:
+            return None
+        query = checked_vector(vector, await self._dimension(), "the query")
+        wire = where_on_wire(where, of_vectors=True)
+        bound, _ = least_score(threshold)
+        return await self._ask(operation, vector=query.tobytes(), limit=limit, threshold=bound, where=wire)
+
+    async def _ordered(self, field: RangeField, where: Where, descending: bool, limit: int) -> Sequence[StoredPoint]:
+        wire = where_on_wire(where)
+        found = await self._ask("ordered", field=field.value, where=wire, descending=descending, limit=limit)
+        return [stored_point(record) for record in found]
 
     async def _dimension(self) -> int:
         if self._metadata is None:
@@ -283,22 +297,7 @@ class EdgeIndex:
     async def _opened(self, *, restart: bool) -> EdgeChannel:
         channel = await EdgeChannel.start(self._folder)
         try:
-            found = await channel.ask(
-                "open",
-                patience=None,  # a start may wait for the lock, replay writes and reclaim space
-                folder=str(self._folder),
-                indexes={name: kind.value for name, kind in PAYLOAD_INDEXES.items()},
-                lock_wait=self._lock_wait,
-            )
-            self._metadata = None
-            if found["metadata"] is not None:
-                self._metadata = CollectionMetadata.model_validate_json(found["metadata"])
-            elif found["lost"] is not None:
-                self._metadata = CollectionMetadata(
-                    encoder=EncoderIdentity.model_validate(found["lost"]), created_at=datetime.now(UTC)
-                )
-                text, dimension = self._metadata.model_dump_json(), self._metadata.encoder.dimension
-                await channel.ask("ensure", metadata=text, dimension=dimension)
+            self._metadata = await open_collection(channel, self._folder, self._lock_wait)
         except BaseException as error:
             await asyncio.shield(channel.leave())
             if restart and isinstance(error, ConfigurationError):

@@ -25,17 +25,12 @@ from uuid import UUID
 
 import qdrant_edge as edge
 
-from stores.edge_conversion import (
-    conditional_upsert,
-    edge_filter,
-    floats,
-    id_bytes,
-    index_schema,
-    record_on_wire,
-    swept,
-)
+from stores import edge_queries
+from stores.edge_conversion import conditional_upsert, id_bytes, record_on_wire, swept
+from stores.edge_filters import edge_filter
 from stores.edge_lock import CannotOpen, take_lock
 from stores.edge_tags import set_tags, vectors_from
+from stores.edge_upgrade import derive, make_indexes
 
 MAX_UNFLUSHED = 50_000
 """Points in the write-ahead log before a flush even without a pause; replaying so many takes about 4 s."""
@@ -80,6 +75,9 @@ class EdgeCollection:
                 ) from error
         elif self._metadata is not None:
             self._create(json.loads(self._metadata)["encoder"]["dimension"])
+        if self._shard is not None:
+            self._unflushed += make_indexes(self._shard, self._indexes) + derive(self._shard)
+            self._flush_if_much()
         if self._shard is not None and self._metadata is None:
             return {"metadata": None, "lost": self._told_by_the_points()}
         return {"metadata": self._metadata, "lost": None}
@@ -95,7 +93,7 @@ class EdgeCollection:
             self._write_metadata(metadata)
         if self._shard is None:
             self._create(dimension)
-        self._make_indexes(self._opened())
+        self._unflushed += make_indexes(self._opened(), self._indexes)
 
     def keep_metadata(self, metadata: str) -> None:
         """Write metadata of the same encoder over what is there."""
@@ -111,18 +109,19 @@ class EdgeCollection:
 
     def search(self, vector: bytes, limit: int, threshold: float | None, where: dict[str, Any]) -> list[Any]:
         """Id, score and payload of the nearest, best first."""
-        if self._shard is None:
-            return []
-        hits = self._shard.query(
-            edge.QueryRequest(
-                limit=limit,
-                query=edge.Query.Nearest(floats(vector)),
-                filter=edge_filter(where),
-                score_threshold=threshold,
-                with_payload=True,
-            )
-        )
-        return [[id_bytes(hit.id), hit.score, hit.payload] for hit in hits]
+        return edge_queries.search(self._shard, vector, limit, threshold, where) if self._shard else []
+
+    def rank(self, vector: bytes, limit: int, threshold: float | None, where: dict[str, Any]) -> tuple[bytes, bytes]:
+        """Ids and float32 scores of the nearest, best first, ties by id."""
+        return edge_queries.rank(self._shard, vector, limit, threshold, where) if self._shard else (b"", b"")
+
+    def facet(self, field: str, where: dict[str, Any], limit: int) -> list[tuple[str, int]]:
+        """The values of a field with how many points have each, most frequent first."""
+        return edge_queries.facet(self._shard, field, where, limit) if self._shard else []
+
+    def ordered(self, field: str, where: dict[str, Any], descending: bool, limit: int) -> list[Any]:
+        """Id, payload and vector of points that have the field, in the order of its values."""
+        return edge_queries.ordered(self._shard, field, where, descending, limit) if self._shard else []
 
     def get(self, ids: list[bytes], with_vectors: bool) -> list[Any]:
         """Id, payload and vector of the points that exist."""
@@ -233,18 +232,11 @@ class EdgeCollection:
                 wal_enabled=True,
             ),
         )
-        self._make_indexes(shard)
+        make_indexes(shard, self._indexes)
         shard.close()
         making.rename(final)
         _sync(self._folder)
         self._shard = edge.EdgeShard.load(str(final))
-
-    def _make_indexes(self, shard: edge.EdgeShard) -> None:
-        existing = shard.info().payload_schema
-        for name, kind in self._indexes.items():
-            if name not in existing:
-                shard.update(edge.UpdateOperation.create_field_index(name, index_schema(kind)))
-                self._unflushed += 1
 
     def _read_metadata(self) -> str | None:
         try:

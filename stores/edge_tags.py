@@ -6,7 +6,9 @@ from uuid import UUID
 
 import qdrant_edge as edge
 
-from stores.edge_conversion import edge_filter, id_bytes
+from stores.edge_conversion import id_bytes
+from stores.edge_derived import derived
+from stores.edge_filters import edge_filter
 
 
 def vectors_from(shard: edge.EdgeShard, where: dict[str, Any], limit: int, start: bytes | None) -> list[Any]:
@@ -47,6 +49,6 @@ def set_tags(shard: edge.EdgeShard, news: list[tuple[bytes, int, dict[str, Any]]
     written = 0
     for point_id, version, payload in points:
         if stored.get(point_id.bytes) == version:
-            shard.update(edge.UpdateOperation.set_payload([point_id], payload))
+            shard.update(edge.UpdateOperation.set_payload([point_id], payload | derived(payload)))
             written += 1
     return written

@@ -7,25 +7,48 @@ from uuid import UUID
 
 import numpy as np
 
-from schemas.collection import PointPayload
+from schemas.collection import PointPayload, Status
+from stores.filters import AllOf, AnyOf, Between, Bound, Filter, KeyPrefix, KeywordField, Match, Not, Tagged
 from stores.points import tags_payload
-from stores.vectors import NewTags, StoredPoint, Vectors, Where
+from stores.vectors import NewTags, Ranked, StoredPoint, Vectors, Where
 
 
-def where_on_wire(where: Where) -> dict[str, Any]:
-    """The conditions that are set, as MessagePack can carry them."""
-    wire: dict[str, Any] = {
-        "status": where.status.value if where.status else None,
-        "source": where.source,
-        "bucket": where.bucket,
-        "prefix": where.prefix or None,
-        "taken_at": _span(where.taken_after, where.taken_before),
-        "uploaded_at": _span(where.uploaded_after, where.uploaded_before),
-        "tag": None if where.tag is None else [where.tag, where.tag_score],
-        "tags_not_of": where.tags_not_of,
-        "without": [one.bytes for one in where.without] or None,
-    }
-    return {name: value for name, value in wire.items() if value is not None}
+def where_on_wire(where: Where, *, of_vectors: bool = False) -> dict[str, Any]:
+    """The conditions that are set, as MessagePack can carry them.
+
+    `of_vectors`: for a search, which finds points with a vector only: those are the indexed ones, and to say so would
+    cost as much again as the search.
+    """
+    conditions = where.conditions()
+    if of_vectors and where.status is Status.INDEXED:
+        conditions = tuple(one for one in conditions if one != Match(KeywordField.STATUS, Status.INDEXED.value))
+    wire: dict[str, Any] = {}
+    if conditions:
+        wire["filter"] = [filter_on_wire(one) for one in conditions]
+    if where.without:
+        wire["without"] = [one.bytes for one in where.without]
+    return wire
+
+
+def filter_on_wire(condition: Filter) -> list[Any]:
+    """A filter as nested lists, each begun by what it is (see `stores.edge_filters`)."""
+    match condition:
+        case AllOf(parts):
+            return ["all", [filter_on_wire(part) for part in parts]]
+        case AnyOf(parts):
+            return ["any", [filter_on_wire(part) for part in parts]]
+        case Not(part):
+            return ["not", filter_on_wire(part)]
+        case Match(field, value):
+            return ["match", field.value, value]
+        case Between(field, None, None):
+            return ["has", field.value]
+        case Between(field, at_least, below):
+            return ["moments" if field.is_date else "numbers", field.value, _bound(at_least), _bound(below)]
+        case Tagged(tag, least):
+            return ["tag", tag, least]
+        case KeyPrefix(prefix):
+            return ["prefix", prefix]
 
 
 def stored_point(record: tuple[bytes, dict[str, Any], bytes | None]) -> StoredPoint:
@@ -48,7 +71,14 @@ def vectors_of(rows: Sequence[bytes], dimension: int) -> Vectors:
     return np.frombuffer(b"".join(rows), dtype=np.float32).reshape(-1, dimension)
 
 
-def _span(after: datetime | None, before: datetime | None) -> list[str | None] | None:
-    if after is None and before is None:
-        return None
-    return [moment.astimezone(UTC).isoformat() if moment else None for moment in (after, before)]
+def ranked(wire: tuple[bytes, bytes]) -> list[Ranked]:
+    """Points with their scores, from the ids and the float32 scores one after the other."""
+    ids, scores = wire
+    return [
+        Ranked(UUID(bytes=ids[16 * n : 16 * n + 16]), score)
+        for n, score in enumerate(np.frombuffer(scores, dtype=np.float32).tolist())
+    ]
+
+
+def _bound(bound: Bound | None) -> str | float | None:
+    return bound.astimezone(UTC).isoformat() if isinstance(bound, datetime) else bound

@@ -40,6 +40,9 @@ class RangeField(StrEnum):
         return self in (RangeField.TAKEN_AT, RangeField.UPLOADED_AT, RangeField.INDEXED_AT)
 
 
+_FARTHEST = 2**53
+"""Indexes compare numbers in float64."""
+
 Bound: TypeAlias = datetime | float
 """An aware moment for a date, a number for the rest (bytes, pixels)."""
 
@@ -77,7 +80,7 @@ class Match:
 class Between:
     """The field is `at_least` this and `below` that; without bounds: the point has the field.
 
-    Raises `ValueError` for a moment without a zone, and where moment and number are mixed up.
+    Raises `ValueError` for a moment without a zone, for a number beyond 2^53, and for one where a moment belongs.
     """
 
     field: RangeField
@@ -91,8 +94,11 @@ class Between:
             if isinstance(bound, datetime) is not self.field.is_date:
                 kind = "moments" if self.field.is_date else "numbers"
                 raise ValueError(f"{self.field} is compared with {kind}, and {bound!r} is none")
-            if isinstance(bound, datetime) and bound.tzinfo is None:
-                raise ValueError(f"{bound} has no zone; give {self.field} an aware moment")
+            if isinstance(bound, datetime):
+                if bound.tzinfo is None:
+                    raise ValueError(f"{bound} has no zone; give {self.field} an aware moment")
+            elif not -_FARTHEST <= bound <= _FARTHEST:
+                raise ValueError(f"{self.field} is bounded by a number of at most 2^53, or by none")
 
 
 @dataclass(frozen=True)

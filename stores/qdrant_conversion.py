@@ -1,7 +1,6 @@
 """Between our values and qdrant-client's models."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +9,7 @@ from qdrant_client import models
 
 from schemas.collection import IndexKind, PointPayload
 from stores.points import checked_vector, tags_payload
-from stores.vectors import NewTags, Point, StoredPoint, VectorPage, Where
+from stores.vectors import NewTags, Point, StoredPoint, VectorPage
 
 INDEX_SCHEMAS: dict[IndexKind, models.PayloadSchemaType | models.KeywordIndexParams] = {
     IndexKind.KEYWORD: models.PayloadSchemaType.KEYWORD,
@@ -20,45 +19,6 @@ INDEX_SCHEMAS: dict[IndexKind, models.PayloadSchemaType | models.KeywordIndexPar
     IndexKind.DATETIME: models.PayloadSchemaType.DATETIME,
     IndexKind.GEO: models.PayloadSchemaType.GEO,
 }
-
-
-def qdrant_filter(where: Where) -> models.Filter:
-    """The conditions as a filter; an empty one holds for every point."""
-    must: list[models.Condition] = [
-        models.FieldCondition(key=name, match=models.MatchValue(value=str(value)))
-        for name, value in (("status", where.status), ("source", where.source), ("bucket", where.bucket))
-        if value is not None
-    ]
-    if where.prefix:
-        must.append(models.FieldCondition(key="key", match=models.MatchPrefix(prefix=where.prefix)))
-    for name, after, before in (
-        ("taken_at", where.taken_after, where.taken_before),
-        ("uploaded_at", where.uploaded_after, where.uploaded_before),
-    ):
-        if after or before:
-            span = models.DatetimeRange(gte=_utc(after), lt=_utc(before))
-            must.append(models.FieldCondition(key=name, range=span))
-    if where.tag is not None:
-        must.append(_tagged(where.tag, where.tag_score))
-    must_not: list[models.Condition] = []
-    if where.without:
-        must_not.append(models.HasIdCondition(has_id=[str(one) for one in where.without]))
-    if where.tags_not_of is not None:
-        must_not.append(models.FieldCondition(key="tags_version", match=models.MatchValue(value=where.tags_not_of)))
-    return models.Filter(must=must or None, must_not=must_not or None)
-
-
-def _tagged(tag: str, least: float | None) -> models.Condition:
-    if least is None:
-        return models.FieldCondition(key="tags[].tag", match=models.MatchValue(value=tag))
-    # Both of one element: what is surely a dog and hardly a cat is no sure cat.
-    of_one = models.Filter(
-        must=[
-            models.FieldCondition(key="tag", match=models.MatchValue(value=tag)),
-            models.FieldCondition(key="score", range=models.Range(gte=least)),
-        ]
-    )
-    return models.NestedCondition(nested=models.Nested(key="tags", filter=of_one))
 
 
 def conditional_upsert(point: Point, dimension: int) -> models.UpsertOperation:
@@ -127,7 +87,3 @@ def vector_page(records: Sequence[models.Record], dimension: int, cursor: str | 
     ]
     ids, versions, vectors = zip(*found, strict=True) if found else ((), (), ())
     return VectorPage(ids, versions, np.asarray(vectors, dtype=np.float32).reshape(-1, dimension), cursor)
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return moment.astimezone(UTC) if moment else None

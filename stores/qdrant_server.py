@@ -17,13 +17,14 @@ from stores.points import checked_vector, chunks, foreign, least_score, newest_o
 from stores.qdrant_conversion import (
     conditional_tags,
     conditional_upsert,
-    qdrant_filter,
     stored_point,
     swept,
     vector_page,
 )
 from stores.qdrant_errors import CHECK_SERVER, DEPENDENCY, translated
+from stores.qdrant_filters import qdrant_filter
 from stores.qdrant_making import create_collection, make_payload_indexes, point_the_alias
+from stores.value_order import ValueOrder, extremes
 from stores.vectors import (
     FacetCount,
     ForeignCollection,
@@ -44,6 +45,10 @@ WRITE_CHUNK = 128
 """Points in one request."""
 READ_CHUNK = 1000
 """Points in one answer."""
+FACET_SLACK = 1000
+"""Values beyond the limit that are looked at for ties, since the server has no order among them."""
+TIED = 4
+"""How many times more points are asked for while points of the same score stand on both sides of the limit."""
 METADATA_SECONDS = 60.0
 """How long the collection's metadata is believed: other processes change its canary."""
 
@@ -167,24 +172,11 @@ class QdrantIndex:
         self, vector: Vector, *, limit: int, threshold: float | None = None, where: Where = Where()
     ) -> Sequence[Hit]:
         """The nearest points by cosine, best first, none below `threshold`."""
-        positive(limit)
-        stored = await self.metadata()
-        if stored is None:
-            return []
-        query = checked_vector(vector, stored.encoder.dimension, "the query")
-        bound, least = least_score(threshold)
-        with translated(self._place):
-            answer = await self._client.query_points(
-                self._collection,
-                query=query.tolist(),
-                limit=limit,
-                query_filter=qdrant_filter(where),
-                score_threshold=bound,
-                with_payload=True,
-            )
+        hits = await self._nearest(vector, positive(limit), threshold, where, with_payload=True)
+        _, least = least_score(threshold)
         return [
             Hit(UUID(str(hit.id)), hit.score, PointPayload.model_validate(hit.payload))
-            for hit in answer.points
+            for hit in hits
             if hit.score >= least
         ]
 
@@ -263,21 +255,44 @@ class QdrantIndex:
         self, vector: Vector, *, limit: int, threshold: float | None = None, where: Where = Where()
     ) -> Sequence[Ranked]:
         """The nearest points without payloads, best first, ties by id, none below `threshold`."""
-        raise NotImplementedError
+        positive(limit)
+        asked = limit + 1
+        while True:
+            hits = await self._nearest(vector, asked, threshold, where, with_payload=False)
+            if len(hits) < asked or hits[limit - 1].score != hits[-1].score:
+                break
+            # Which of the points that share the last score are among so many is chance.
+            asked *= TIED
+        _, least = least_score(threshold)
+        best = sorted((-hit.score, UUID(str(hit.id))) for hit in hits if hit.score >= least)[:limit]
+        return [Ranked(one, -score) for score, one in best]
 
     async def scroll_by(
         self, field: RangeField, where: Where, *, descending: bool, limit: int, cursor: str | None = None
     ) -> Page:
         """A page of the points that have the field, in its order. Raises `ValueError` for a foreign cursor."""
-        raise NotImplementedError
+        order = ValueOrder(field, descending, self._ordered, self.scroll)
+        return await order.page(where, positive(limit), cursor)
 
     async def facet(self, field: KeywordField, where: Where, *, limit: int) -> Sequence[FacetCount]:
         """The values of a field with exact counts, most frequent first."""
-        raise NotImplementedError
+        positive(limit)
+        if await self.metadata() is None:
+            return []
+        with translated(self._place):
+            answer = await self._client.facet(
+                self._collection,
+                field.value,
+                facet_filter=qdrant_filter(where),
+                limit=limit + FACET_SLACK,
+                exact=True,
+            )
+        counts = sorted((-hit.count, str(hit.value)) for hit in answer.hits if hit.count)
+        return [FacetCount(value, -count) for count, value in counts[:limit]]
 
     async def extremes(self, field: RangeField, where: Where) -> tuple[Bound, Bound] | None:
         """The least and the greatest value of a field; None where no point has it."""
-        raise NotImplementedError
+        return await extremes(field, where, self._ordered)
 
     async def highest_version(self, source: str, bucket: str) -> int:
         """The highest version stored for a bucket, of any status; 0 where there is none."""
@@ -308,6 +323,39 @@ class QdrantIndex:
         if self._connected is None:
             raise RuntimeError(f"the index {self._collection} is not open; use it inside `async with`")
         return self._connected
+
+    async def _nearest(
+        self, vector: Vector, limit: int, threshold: float | None, where: Where, *, with_payload: bool
+    ) -> Sequence[models.ScoredPoint]:
+        stored = await self.metadata()
+        if stored is None:
+            return []
+        query = checked_vector(vector, stored.encoder.dimension, "the query")
+        bound, _ = least_score(threshold)
+        with translated(self._place):
+            answer = await self._client.query_points(
+                self._collection,
+                query=query.tolist(),
+                limit=limit,
+                query_filter=qdrant_filter(where),
+                score_threshold=bound,
+                with_payload=with_payload,
+            )
+        return answer.points
+
+    async def _ordered(self, field: RangeField, where: Where, descending: bool, limit: int) -> Sequence[StoredPoint]:
+        if await self.metadata() is None:
+            return []
+        direction = models.Direction.DESC if descending else models.Direction.ASC
+        with translated(self._place):
+            records, _ = await self._client.scroll(
+                self._collection,
+                scroll_filter=qdrant_filter(where),
+                limit=limit,
+                order_by=models.OrderBy(key=field.value, direction=direction),
+                with_payload=True,
+            )
+        return [stored_point(record) for record in records]
 
     async def _update(self, operations: Sequence[models.UpdateOperation]) -> None:
         for chunk in chunks(operations, WRITE_CHUNK):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from schemas.collection import Canary, CollectionMetadata, PointPayload, Status
 from schemas.errors import ConfigurationError
 from schemas.events import Tag
-from stores.filters import Bound, Filter, KeywordField, RangeField
+from stores.filters import Between, Bound, Filter, KeyPrefix, KeywordField, Match, Not, RangeField, Tagged
 
 Vector = NDArray[np.float32]
 """Shape (dimension,), unit length."""
@@ -98,6 +98,31 @@ class Where:
     """Points that are not wanted, such as the one that a search starts from."""
     filter: Filter | None = None
     """Holds beside all the others; here conditions nest."""
+
+    def conditions(self) -> tuple[Filter, ...]:
+        """Everything but `without`, as filters that must all hold."""
+        found: list[Filter] = [
+            Match(name, str(value))
+            for name, value in (
+                (KeywordField.STATUS, self.status),
+                (KeywordField.SOURCE, self.source),
+                (KeywordField.BUCKET, self.bucket),
+            )
+            if value is not None
+        ]
+        if self.prefix:
+            found.append(KeyPrefix(self.prefix))
+        if self.taken_after or self.taken_before:
+            found.append(Between(RangeField.TAKEN_AT, self.taken_after, self.taken_before))
+        if self.uploaded_after or self.uploaded_before:
+            found.append(Between(RangeField.UPLOADED_AT, self.uploaded_after, self.uploaded_before))
+        if self.tag is not None:
+            found.append(Tagged(self.tag, self.tag_score))
+        if self.tags_not_of is not None:
+            found.append(Not(Match(KeywordField.TAGS_VERSION, self.tags_not_of)))
+        if self.filter is not None:
+            found.append(self.filter)
+        return tuple(found)
 
 
 @dataclass(frozen=True)

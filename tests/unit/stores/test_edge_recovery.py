@@ -108,7 +108,7 @@ async def test_payload_indexes_that_an_older_release_did_not_make_are_added(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as older:
-        older.setattr("stores.edge.PAYLOAD_INDEXES", {})
+        older.setattr("stores.edge_opening.PAYLOAD_INDEXES", {})
         async with EdgeIndex(tmp_path, "images__m") as index:
             await index.ensure(METADATA)
             await index.write([point("x/a.jpg"), point("y/a.jpg", 2)])

@@ -1,0 +1,109 @@
+"""Filters for Qdrant Edge, from what came over the wire. Imported by the Edge process only.
+
+Edge takes the condition that holds for the fewest points, walks through these in the index of that field, and looks
+at the other conditions of each. Where that is the best of several broad conditions, points come in the order of that
+field, scattered over memory: measured over 100,000 points, a range of 80 % took 35 ms beside another condition, and
+16 ms where it was looked at only. So a broad condition is written as a double negation, which Edge never walks.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+import qdrant_edge as edge
+
+from stores.edge_derived import KEY_STARTS, TAG_CODES, asked_codes, asked_start
+
+BROAD = 8
+"""A condition that holds for more than one in so many points is broad."""
+
+
+def edge_filter(where: dict[str, Any], shard: edge.EdgeShard | None = None) -> edge.Filter | None:
+    """The conditions of a request as a filter; None holds for every point. `shard` says which ones are broad."""
+    must: list[Any] = []
+    must_not: list[Any] = []
+    for condition in map(_condition, _flat(where.get("filter", ()))):
+        if shard is not None and _is_broad(condition, shard):
+            must_not.append(edge.Filter(must_not=[condition]))
+        else:
+            must.append(condition)
+    without: set[edge.PointId] = {UUID(bytes=one) for one in where.get("without", ())}
+    if without:
+        must_not.append(edge.HasIdCondition(without))
+    return edge.Filter(must=must or None, must_not=must_not or None) if must or must_not else None
+
+
+def _flat(wires: Iterable[Sequence[Any]]) -> Iterable[Sequence[Any]]:
+    for wire in wires:
+        if wire[0] == "all":
+            yield from _flat(wire[1])
+        else:
+            yield wire
+
+
+def _is_broad(condition: Any, shard: edge.EdgeShard) -> bool:
+    if isinstance(condition, edge.FieldCondition) and isinstance(condition.match, edge.MatchValue):
+        # Points of one value are listed in the order in which they lie in memory.
+        return False
+    estimate = shard.count(edge.CountRequest(exact=False, filter=edge.Filter(must=[condition])))
+    return estimate * BROAD > shard.info().points_count
+
+
+def _condition(wire: Sequence[Any]) -> Any:
+    kind, *rest = wire
+    match kind:
+        case "all":
+            return edge.Filter(must=[_condition(one) for one in rest[0]])
+        case "any":
+            # Without a part it would hold for every point.
+            return edge.Filter(should=[_condition(one) for one in rest[0]]) if rest[0] else edge.HasIdCondition(set())
+        case "not":
+            return edge.Filter(must_not=[_condition(rest[0])])
+        case "match":
+            return _match(*rest)
+        case "moments":
+            name, at_least, below = rest
+            return edge.FieldCondition(name, range=edge.RangeDateTime(gte=at_least, lt=below))
+        case "numbers":
+            name, at_least, below = rest
+            return edge.FieldCondition(name, range=edge.RangeFloat(gte=at_least, lt=below))
+        case "has":
+            return edge.Filter(must_not=[edge.IsEmptyCondition(rest[0])])
+        case "tag":
+            return _tagged(*rest)
+        case "prefix":
+            return _key_prefix(*rest)
+    raise ValueError(f"{kind!r} is no condition")
+
+
+def _match(name: str, value: str) -> Any:
+    return edge.FieldCondition(name, match=edge.MatchValue(value))
+
+
+def _tagged(tag: str, least: float | None) -> Any:
+    if least is None:
+        return _match("tags[].tag", tag)
+    perhaps, sure, end = asked_codes(tag, least)
+    surely = [_codes(sure, end)] if sure < end else []
+    # Both of one element: what is surely a dog and hardly a cat is no sure cat.
+    element = edge.Filter(must=[_match("tag", tag), edge.FieldCondition("score", range=edge.RangeFloat(gte=least))])
+    doubtful = [edge.Filter(must=[_codes(perhaps, sure), edge.NestedCondition("tags", element)])]
+    return edge.Filter(should=surely + (doubtful if perhaps < sure else []) or [edge.HasIdCondition(set())])
+
+
+def _codes(first: int, end: int) -> Any:
+    return edge.FieldCondition(TAG_CODES, range=edge.RangeFloat(gte=first, lt=end))
+
+
+def _key_prefix(prefix: str) -> Any:
+    if not prefix:
+        return edge.Filter()
+    number, exact = asked_start(prefix)
+    start = edge.FieldCondition(KEY_STARTS, match=edge.MatchValue(number))
+    if exact:
+        return start
+    # Looked at only: to walk the keys with a common beginning takes longer than to compare them.
+    return edge.Filter(
+        must=[start],
+        must_not=[edge.Filter(must_not=[edge.FieldCondition("key", match=edge.MatchPrefix(prefix))])],
+    )
