@@ -70,6 +70,7 @@ class Tagger:
         self.least_score = least_score
         self._directions = np.ascontiguousarray(directions.T, dtype=np.float32)
         self._scoring = scoring
+        self._encoder = encoder
         self.version = _version(vocabulary, scoring, encoder, self.top_k, least_score)
         """Equal only where the same vector gets the same tags; kept beside the tags, to tell which are out of date."""
 
@@ -107,6 +108,17 @@ class Tagger:
             encoder=encoder.identity,
             top_k=top_k,
             least_score=least_score,
+        )
+
+    def giving(self, top_k: int) -> Self:
+        """The same with another number of tags for each image."""
+        return type(self)(
+            self.vocabulary,
+            self.directions,
+            self._scoring,
+            encoder=self._encoder,
+            top_k=top_k,
+            least_score=self.least_score,
         )
 
     def rank(self, vectors: Vectors) -> Ranking:
