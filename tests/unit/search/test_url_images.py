@@ -107,6 +107,7 @@ async def test_no_more_fetches_run_at_once_than_there_are_slots(internet: Intern
         if running == 3:
             opened.set()
         await opened.wait()
+        await asyncio.sleep(0.05)  # in which a fourth would come
         running -= 1
         writer.write(answer())
 
