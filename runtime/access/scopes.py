@@ -51,7 +51,7 @@ RULES = (
     _rule(_READ, "/page/.*", Door.OPEN),
     _rule(_READ, "/v1/access", Door.OPEN),
     _rule(None, "/v1/retag(/.*)?", Door.KEY, Scope.ADMIN),
-    _rule(_POST, "/v1/images/[^/]+/retry", Door.KEY, Scope.ADMIN),
+    _rule(_POST, "/v1/(images/[^/]+|failures)/retry", Door.KEY, Scope.ADMIN),
     _rule(_READ, "/v1/.*", Door.KEY, Scope.SEARCH),
     _rule(_POST, "/v1/search", Door.KEY, Scope.SEARCH),
     _rule(None, "/api/.*", Door.KEY, Scope.SEARCH),

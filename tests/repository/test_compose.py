@@ -45,6 +45,13 @@ def test_a_service_is_given_longer_than_its_drain(service: str) -> None:
     assert int(defined["stop_grace_period"].removesuffix("s")) > load_settings(ours).drain_seconds
 
 
+def test_search_is_open_to_this_machine_and_by_names_that_no_page_elsewhere_has() -> None:
+    values = COMPOSE["services"]["search"]["environment"]
+    access = load_settings({name: value for name, value in values.items() if name.startswith("SIGHTLINE_")}).access
+    assert access.required == "never"
+    assert set(access.allowed_hosts) == {"localhost", "127.0.0.1", "search"}
+
+
 def test_the_store_writes_its_notifications_to_the_topic_that_ingest_reads() -> None:
     environment = COMPOSE["services"]["s3"]["environment"]
     assert environment["VGW_EVENT_KAFKA_TOPIC"] == NOTIFICATIONS.name

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cli.access import asks_for_keys, keys_file
 from runtime.settings import KafkaSettings, Settings, load_settings, setting_names
 from schemas.topics import IMAGE_EVENTS
 from tests.repository.files import ROOT
@@ -18,6 +19,7 @@ from tests.repository.pod_security import violations
 
 K8S = ROOT / "deploy" / "k8s"
 SERVICES = ("ingest", "embedder", "indexer", "search")
+KEYS_FILE = "SIGHTLINE_ACCESS__KEYS_FILE"
 KINDS_WITHOUT_SCHEMA = {"Kustomization"}
 Manifest = dict[str, Any]
 
@@ -131,6 +133,19 @@ def test_secrets_come_by_reference_and_are_described() -> None:
                 reference = entry["valueFrom"]["secretKeyRef"]
                 assert f"`{reference['name']}`" in described
                 assert f"`{reference['key']}`" in described
+
+
+def test_search_asks_for_keys_that_follow_their_secret() -> None:
+    pod = dict(pods(written()))["search"]
+    settings = load_settings(settings_file() | {KEYS_FILE: environment(pod)[KEYS_FILE]["value"]})
+    assert asks_for_keys(settings)
+    (volume,) = [one for one in pod["volumes"] if one["name"] == "api-keys"]
+    (mount,) = [one for one in pod["containers"][0]["volumeMounts"] if one["name"] == "api-keys"]
+    assert keys_file(settings) == Path(mount["mountPath"]) / "api-keys.json"
+    assert "subPath" not in mount, "such a file never changes"
+    described = (K8S / "base" / "secrets.md").read_text(encoding="utf-8")
+    assert f"`{volume['secret']['secretName']}`" in described
+    assert "`api-keys.json`" in described
 
 
 def test_probes_ask_the_port_that_the_settings_open() -> None:

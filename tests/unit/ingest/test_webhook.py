@@ -4,13 +4,20 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 
+from runtime.access.api_keys import keys_to_change, make_key
+from runtime.access.gate import Gate, Policy
+from runtime.access.key_ring import KeyRing
+from runtime.access.scopes import Scope
 from runtime.dead_letters import BudgetPolicy, DeadLetterBudgetExceeded
+from runtime.log import Log
 from schemas.errors import ConfigurationError, DependencyUnavailable
 from services.ingest.webhook import WebhookReceiver, authorized
 from tests.unit.ingest.receiving import Ingest, Kafka, ingest
@@ -123,6 +130,40 @@ async def test_on_loopback_without_a_token_a_web_page_is_kept_out() -> None:
         store = await http.post("/events", json=aws("b.jpg"))
     assert (page.status_code, store.status_code) == (401, 200)
     assert made.kafka.keys == ["b.jpg"]
+
+
+@pytest.mark.parametrize("token", ["", TOKEN])
+async def test_where_keys_are_asked_for_one_for_ingest_does_as_well_as_the_token(tmp_path: Path, token: str) -> None:
+    made = ingest()
+    application = FastAPI()
+    application.include_router(receiver(made, token=token, with_keys=True).router)
+    texts = {}
+    with keys_to_change(tmp_path / "keys.json") as keys:
+        for scope in (Scope.INGEST, Scope.SEARCH):
+            texts[scope], key = make_key(scope, [scope])
+            keys.append(key)
+    policy = Policy(required=True, on_loopback=False, events_have_token=bool(token))
+    gate = Gate(application, policy, KeyRing(tmp_path / "keys.json", Log("test")), CollectorRegistry())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(gate), base_url="http://ingest") as http:
+
+        async def post(name: str, **headers: str) -> int:
+            return (await http.post("/events", json=aws(name), headers=headers)).status_code
+
+        assert await post("key.jpg", authorization=f"Bearer {texts[Scope.INGEST]}") == 200
+        assert await post("token.jpg", authorization=f"Bearer {TOKEN}") == (200 if token else 401)
+        assert await post("search.jpg", authorization=f"Bearer {texts[Scope.SEARCH]}") == 403
+        assert await post("nobody.jpg") == 401
+        assert await post("wrong.jpg", authorization="Bearer wrong") == 401
+        assert await post("empty.jpg", authorization="Bearer ") == 401
+    assert made.kafka.keys == (["key.jpg", "token.jpg"] if token else ["key.jpg"])
+
+
+async def test_keys_that_are_asked_for_without_a_gate_let_nobody_in() -> None:
+    made = ingest()
+    async with client(receiver(made, token="", with_keys=True)) as http:
+        assert (await http.post("/events", json=aws("a.jpg"))).status_code == 401
+        assert (await http.post("/events", json=aws("a.jpg"), headers={"Authorization": ""})).status_code == 401
+    assert not made.kafka.keys
 
 
 async def test_a_body_above_the_limit_is_refused_while_it_streams() -> None:
