@@ -170,7 +170,9 @@ INNER_NAMES = [
     ],
     ids=lambda url: ascii(url)[:60],
 )
-async def test_what_leads_elsewhere_is_refused_and_connects_to_nothing(internet: Internet, url: str) -> None:
+async def test_what_leads_elsewhere_is_refused_and_connects_to_nothing(
+    internet: Internet, caplog: pytest.LogCaptureFixture, url: str
+) -> None:
     # Names of inner networks would resolve here as they do there, to the sink.
     for name in ("localhost", "app.localhost", "redis", "kubernetes.default.svc.cluster.local", "wiki.corp"):
         internet.names[name] = ["127.0.0.1"]
@@ -178,6 +180,7 @@ async def test_what_leads_elsewhere_is_refused_and_connects_to_nothing(internet:
         internet.names[name] = [PUBLIC]  # even so
     await refused(internet, url)
     assert internet.connected == []
+    assert "unforeseen" not in caplog.text
 
 
 @pytest.mark.parametrize("address", [*NUMBERS[:1], *NUMBERS[16:], *BRACKETS, "", "nonsense", "1.2.3"])
