@@ -10,7 +10,7 @@ import httpx
 from prometheus_client import write_to_textfile
 from rich.console import Console
 
-from cli.address import find_running
+from cli.address import find_running, key_headers
 from cli.indexes import make_index
 from cli.parts import Parts
 from cli.pass_report import PassOptions, show_report
@@ -175,6 +175,7 @@ async def _reader(parts: Parts) -> AsyncIterator[tuple[IndexReader, EncoderIdent
             "no Qdrant server is set (SIGHTLINE_QDRANT__URL) and no search service runs on "
             f"{settings.data_dir}; start `sightline run indexer search` with the same --data-dir first"
         )
-    async with httpx.AsyncClient(base_url=running.url, timeout=60.0, trust_env=False) as client:
+    headers = key_headers(settings)
+    async with httpx.AsyncClient(base_url=running.url, timeout=60.0, trust_env=False, headers=headers) as client:
         served = ServedIndex(client)
         yield served, await served.encoder()
