@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cli.originals import known_folders
+from cli.known_folders import known_folders
 from cli.search import answer_of, search_client
 from runtime.lifecycle import ExitCode
 from runtime.settings import Settings

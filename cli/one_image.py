@@ -1,16 +1,19 @@
 """What each kind of process can do for one image: show it, explain it, have it looked at again."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from cli.embedded import EmbeddedPipeline
 from cli.intake_rules import SettingsRules
 from cli.originals import KnownStores, SourceStores, make_originals, make_thumbnails
 from runtime.settings import Settings
 from services.search.one_image import OneImage
 from services.search.retry import Hints
 
+if TYPE_CHECKING:
+    from cli.embedded import EmbeddedPipeline
 
-def one_image_of_pipeline(pipeline: EmbeddedPipeline) -> OneImage:
+
+def one_image_of_pipeline(pipeline: "EmbeddedPipeline") -> OneImage:
     """For `sightline up`: its own source, and the queue that reconcile uses."""
     settings, store = pipeline.parts.settings, pipeline.source.store
     originals = make_originals(settings, SourceStores(store))

@@ -7,13 +7,11 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import TypeAdapter, ValidationError
-
+from cli.known_folders import known_folders
 from cli.sources import s3_store
 from runtime.settings import Settings
 from schemas.errors import ConfigurationError, DependencyUnavailable
@@ -25,8 +23,6 @@ from stores.objects import OriginalStore
 
 FAILURE_SECONDS = 15.0
 """How long a store that could not be opened is not tried again: a page asks for hundreds of thumbnails at once."""
-
-_CLAIMS = TypeAdapter(dict[str, str])
 
 
 class SourceStores:
@@ -147,15 +143,6 @@ class KnownStores:
                     "Ask again in a moment, or raise SIGHTLINE_ORIGINALS__BUCKETS",
                 )
             await self._stores.pop(place).entered.aclose()
-
-
-def known_folders(data_dir: Path) -> dict[str, Path]:
-    """The folders that were indexed into a data folder: bucket to root. Empty where nothing can be read."""
-    try:
-        claimed = _CLAIMS.validate_json((data_dir / "folders.json").read_bytes())
-    except (OSError, ValidationError):
-        return {}
-    return {name: Path(root) for name, root in claimed.items()}
 
 
 def hands_out_links(settings: Settings) -> bool:

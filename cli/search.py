@@ -52,6 +52,8 @@ async def search_client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         return
     from cli.indexes import make_index
     from cli.models import make_engine
+    from cli.one_image import one_image_of_settings
+    from cli.originals import KnownStores
 
     parts = Parts.make(settings)
     async with make_index(parts) as index, make_engine(parts) as engine, KnownStores(settings) as stores:
