@@ -13,7 +13,8 @@ from pydantic.config import JsonDict
 from pydantic_core import to_json
 
 from schemas.collection import PointPayload
-from stores.vectors import Hit, Page, StoredPoint
+from services.search.query import Found
+from stores.vectors import Page, StoredPoint
 
 _EXAMPLE_PAYLOAD: JsonDict = {
     "source": "s3",
@@ -47,11 +48,15 @@ class Result(BaseModel):
     bucket: str
     key: str
     score: float
+    relevance: float | None = Field(
+        description="From 0, as any image would fit, to 1; null where there are too few images to tell."
+    )
     payload: PointPayload
+    duplicates: int = Field(description="How many near-duplicates of it are not answered beside it.")
 
 
 class SearchAnswer(BaseModel):
-    """Results, best first."""
+    """A page of results, in the order that was asked for. `next_cursor` is null on the last page."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -62,16 +67,24 @@ class SearchAnswer(BaseModel):
                         "bucket": "images",
                         "key": "holiday/2024/beach.jpg",
                         "score": 0.8127,
+                        "relevance": 0.94,
                         "payload": _EXAMPLE_PAYLOAD,
+                        "duplicates": 2,
                     }
                 ],
+                "next_cursor": "kV3vQ0mWm2oAFHM_6pL5gAAAAF07s6RvCl1emlIfWjwPG1JQ0dE",
                 "took_ms": 11.4,
+                "steps_ms": {"embed": 5.1, "search": 4.9, "payload": 0.8},
             }
         }
     )
 
     results: list[Result]
+    next_cursor: str | None
     took_ms: float = Field(description="Milliseconds from the request's arrival to the answer, embedding included.")
+    steps_ms: dict[str, float] = Field(
+        description="The milliseconds of each step: embed the query, search, read what is known of the results."
+    )
 
 
 class ImageAnswer(BaseModel):
@@ -109,6 +122,83 @@ class ImagesAnswer(BaseModel):
 
     images: list[ImageAnswer]
     next_cursor: str | None
+
+
+class TagCount(BaseModel):
+    """How many images have a tag."""
+
+    tag: str
+    count: int
+
+
+class TagsAnswer(BaseModel):
+    """Tags, the most frequent first. `images` is how many images match, tagged or not."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "tags": [{"tag": "beach", "count": 1204}, {"tag": "people", "count": 873}],
+                "images": 9120,
+            }
+        }
+    )
+
+    tags: list[TagCount]
+    images: int
+
+
+class ValueCount(BaseModel):
+    """How many images have a value."""
+
+    value: str
+    count: int
+
+
+class FacetsAnswer(BaseModel):
+    """The values of a field, the most frequent first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "field": "camera",
+                "values": [{"value": "Canon EOS R6", "count": 5210}, {"value": "Pixel 8", "count": 1180}],
+            }
+        }
+    )
+
+    field: str
+    values: list[ValueCount]
+
+
+class IntervalCount(BaseModel):
+    """How many images have their date in an interval, `from` inclusive and `to` exclusive."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    start: datetime = Field(alias="from")
+    end: datetime = Field(alias="to")
+    count: int
+
+
+class StatisticsAnswer(BaseModel):
+    """Counts per interval, the earliest first and without gaps, or per value, the most frequent first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "per": "month",
+                "date": "taken",
+                "rows": [
+                    {"from": "2024-04-01T00:00:00Z", "to": "2024-05-01T00:00:00Z", "count": 310},
+                    {"from": "2024-05-01T00:00:00Z", "to": "2024-06-01T00:00:00Z", "count": 274},
+                ],
+            }
+        }
+    )
+
+    per: str
+    date: str | None = Field(description="Which date was counted by; null per bucket and per camera.")
+    rows: list[IntervalCount | ValueCount]
 
 
 class StatusAnswer(BaseModel):
@@ -157,17 +247,19 @@ def json_response(body: Mapping[str, Any]) -> Response:
     return Response(to_json(body), media_type="application/json")
 
 
-def results_json(hits: Sequence[Hit]) -> list[dict[str, Any]]:
+def results_json(results: Sequence[Found]) -> list[dict[str, Any]]:
     """Search results as JSON values."""
     return [
         {
-            "id": str(hit.id),
-            "bucket": hit.payload.bucket,
-            "key": hit.payload.key,
-            "score": float(hit.score),
-            "payload": hit.payload.as_json(),
+            "id": str(one.id),
+            "bucket": one.payload.bucket,
+            "key": one.payload.key,
+            "score": float(one.score),
+            "relevance": one.relevance,
+            "payload": one.payload.as_json(),
+            "duplicates": one.duplicates,
         }
-        for hit in hits
+        for one in results
     ]
 
 

@@ -12,10 +12,15 @@ from runtime.probes import Probes, Readiness
 from runtime.release import RELEASE
 from services.search.access import access_router, declare_security
 from services.search.answers import ProblemAnswer, StatusAnswer, json_response
+from services.search.collection import Collection
 from services.search.embed_routes import embed_router
 from services.search.embedding import EmbeddingEngine
+from services.search.examples import ImageFetcher
+from services.search.export_routes import Export, export_router
+from services.search.facet_routes import facet_router
 from services.search.image_routes import image_router
 from services.search.limits import SearchLimits
+from services.search.listing import Listing
 from services.search.load import BoundedEngine
 from services.search.one_image import OneImage, one_image_router
 from services.search.page_routes import page_router
@@ -24,6 +29,7 @@ from services.search.query import Searcher
 from services.search.reference import reference_page
 from services.search.request_metrics import RequestMetrics
 from services.search.search_routes import search_router
+from services.search.statistics import Statistics
 from stores.vectors import VectorIndex
 
 StatusSource = Callable[[], Awaitable[StatusAnswer]]
@@ -50,6 +56,7 @@ def create_app(
     needs: Sequence[Readiness] = (),
     routers: Sequence[APIRouter] = (),
     waiting: int = 256,
+    urls: ImageFetcher | None = None,
     one_image: OneImage = OneImage(),
 ) -> FastAPI:
     """The app. Index and engine are entered and left by the caller; they need not be open before the first request.
@@ -58,6 +65,7 @@ def create_app(
     "starting" (the engine before its model is loaded, the index before it is open). `status` answers
     GET /v1/status. `routers` (a webhook, administration) are mounted as they are, and are not held back by `needs`.
     `waiting` images at most wait for the model at a time; beyond it requests are answered with 429.
+    `urls` fetches the images that requests name by URL; without it they are refused.
     `one_image` shows originals and thumbnails, explains, and asks for another look.
     """
     app = FastAPI(
@@ -71,10 +79,13 @@ def create_app(
     app.add_middleware(RequestMetrics, registry=registry)
     install_handlers(app)
     engine = BoundedEngine(engine, waiting)
-    searcher = Searcher(index, engine)
+    collection = Collection(index)
+    searcher = Searcher(index, engine, collection, urls=urls)
     started = [Depends(_started(needs))]
     app.include_router(search_router(searcher, limits), dependencies=started)
-    app.include_router(image_router(searcher), dependencies=started)
+    app.include_router(image_router(searcher, Listing(index, collection)), dependencies=started)
+    app.include_router(facet_router(Statistics(index, collection)), dependencies=started)
+    app.include_router(export_router(Export(index, collection, searcher, limits)), dependencies=started)
     app.include_router(embed_router(engine, limits), dependencies=started)
     app.include_router(one_image_router(searcher, index, engine, one_image), dependencies=started)
     if status is not None:

@@ -6,7 +6,9 @@ file name as text and would lose the bytes.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import base64
+import binascii
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -17,6 +19,7 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
+from services.search.limits import SearchLimits
 from services.search.problems import Problem, ProblemKind, bad_parameter, bad_parameters, validation_errors
 
 M = TypeVar("M", bound=BaseModel)
@@ -59,6 +62,14 @@ class FormFile:
     name: str
 
 
+@dataclass(frozen=True)
+class Form:
+    """A multipart form with a picture; `texts` are the other fields that were sent, by their names."""
+
+    file: FormFile
+    texts: Mapping[str, str]
+
+
 async def read_form_file(
     request: Request, name: str, limit: int, *, also: Sequence[str] = (), strict: bool = True
 ) -> FormFile:
@@ -67,11 +78,24 @@ async def read_form_file(
     Raises `Problem` 413 when the body exceeds `limit` bytes, 400 for a malformed form, 422 naming
     the field that is missing, repeated or, where `strict`, not known.
     """
+    return (await read_form(request, name, limit, also=also, strict=strict)).file
+
+
+async def read_form(
+    request: Request,
+    name: str,
+    limit: int,
+    *,
+    also: Sequence[str] = (),
+    texts: Sequence[str] = (),
+    strict: bool = True,
+) -> Form:
+    """A picture and the fields of text beside it. Raises as `read_form_file` does, and `Problem` 422 for no UTF-8."""
     _, options = parse_options_header(request.headers.get("content-type"))
     boundary = options.get(b"boundary")
     if not boundary:
         raise _malformed("its Content-Type names no boundary")
-    form = _Form((name, *also), strict)
+    form = _Form((name, *also), tuple(texts), strict)
     try:
         parser = MultipartParser(
             boundary,
@@ -91,9 +115,36 @@ async def read_form_file(
         raise _malformed(str(error)) from None
     if not form.complete:
         raise _malformed("it ends before its closing boundary")
-    if form.found == 0:
+    if form.file is None:
         raise bad_parameter(name, f"the form has no such field. Send it like `curl -F {name}=@photo.jpg`.")
-    return FormFile(bytes(form.value), form.file_name)
+    return Form(
+        FormFile(bytes(form.file), form.file_name), {field: _text(field, form.sent[field]) for field in form.sent}
+    )
+
+
+def decode_base64(text: str, field: str) -> bytes:
+    """The bytes of an image in base64, or in a `data:` URL. Raises `Problem` 422 naming the field."""
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    try:
+        # MIME breaks base64 into lines; any other stray character means that it is no base64 at all.
+        data = base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise bad_parameter(field, f"it is no base64: {error}") from None
+    if not data:
+        raise bad_parameter(field, "it is empty")
+    return data
+
+
+def too_large_image(limits: SearchLimits) -> Problem:
+    """The problem of an image beyond the limit, in a body that is not."""
+    return Problem(
+        413,
+        ProblemKind.BODY_TOO_LARGE,
+        f"The image is larger than {limits.image_bytes} bytes.",
+        "Send a smaller version of it: models look at a few hundred pixels.",
+        limit_bytes=limits.image_bytes,
+    )
 
 
 async def _chunks(request: Request, limit: int) -> AsyncIterator[bytes]:
@@ -125,18 +176,19 @@ async def _discard(stream: AsyncIterator[bytes]) -> None:
 
 @dataclass
 class _Form:
-    """Keeps the bytes of the wanted field while the parser walks through the form."""
+    """Keeps the bytes of the wanted fields while the parser walks through the form."""
 
     wanted: tuple[str, ...]
+    texts: tuple[str, ...] = ()
     strict: bool = True
-    found: int = 0
     complete: bool = False
-    value: bytearray = field(default_factory=bytearray)
+    file: bytearray | None = None
     file_name: str = ""
+    sent: dict[str, bytearray] = field(default_factory=dict)
     _header: bytearray = field(default_factory=bytearray)
     _header_value: bytearray = field(default_factory=bytearray)
     _disposition: bytes = b""
-    _reading: bool = False
+    _reading: bytearray | None = None
 
     def on_part_begin(self) -> None:
         self._disposition = b""
@@ -156,25 +208,38 @@ class _Form:
     def on_headers_finished(self) -> None:
         _, options = parse_options_header(self._disposition.decode("latin-1"))
         name = options.get(b"name", b"").decode("utf-8", "replace")
-        self._reading = name in self.wanted
-        if not self._reading:
-            if not self.strict:
-                return
+        self._reading = bytearray()
+        if name in self.wanted:
+            if self.file is not None:
+                raise bad_parameter(name, "it was sent more than once; one image can be searched for at a time")
+            self.file = self._reading
+            self.file_name = options.get(b"filename", b"").decode("utf-8", "replace")
+        elif name in self.texts:
+            if name in self.sent:
+                raise bad_parameter(name, "it was sent more than once")
+            self.sent[name] = self._reading
+        elif self.strict:
+            known = ", ".join(f"`{one}`" for one in (self.wanted[0], *self.texts))
             raise bad_parameter(
                 name[:60] or "(a field without a name)",
-                f"the form may have the field `{self.wanted[0]}` only; options are query parameters, like ?limit=5",
+                f"the form may have {known} only; options are query parameters, like ?limit=5",
             )
-        self.file_name = options.get(b"filename", b"").decode("utf-8", "replace")
-        self.found += 1
-        if self.found > 1:
-            raise bad_parameter(name, "it was sent more than once; one image can be searched for at a time")
+        else:
+            self._reading = None
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._reading:
-            self.value += data[start:end]
+        if self._reading is not None:
+            self._reading += data[start:end]
 
     def on_end(self) -> None:
         self.complete = True
+
+
+def _text(name: str, data: bytearray) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise bad_parameter(name, "it is no text in UTF-8") from None
 
 
 def _too_large(limit: int) -> Problem:

@@ -11,11 +11,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.search.answers import json_response
-from services.search.body import read_json
+from services.search.body import read_json, too_large_image
 from services.search.embedding import EmbeddingEngine
 from services.search.limits import SearchLimits
 from services.search.problems import bad_parameter
-from services.search.search_routes import too_large_image
 
 API_VERSION = "1.0"
 """What the field `version` says: the version of these answers' form, not of the model."""

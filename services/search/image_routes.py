@@ -6,21 +6,23 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from services.search.answers import ImageAnswer, ImagesAnswer, image_json, json_response, page_json
+from services.search.listing import Listing
 from services.search.options import ImageOptions, ListOptions, each_once
 from services.search.query import Searcher
 
 
-def image_router(searcher: Searcher) -> APIRouter:
+def image_router(searcher: Searcher, listing: Listing) -> APIRouter:
     """The routes of images."""
     router = APIRouter(prefix="/v1/images", tags=["images"], dependencies=[Depends(each_once)])
 
     @router.get("", summary="Page through all images", response_model=ImagesAnswer)
     async def images(options: Annotated[ListOptions, Query()]) -> Response:
-        """All images in the order of their ids. Ask again with `cursor` set to `next_cursor` until that is null.
+        """All images in the order of their ids, or by a date. Ask again with `cursor` set to `next_cursor` until that
+        is null.
 
         An image that is there from the first page to the last is answered exactly once, whatever else changes.
         """
-        return json_response(page_json(await searcher.page(options)))
+        return json_response(page_json(await listing.page(options)))
 
     @router.get("/{id}", summary="One image", response_model=ImageAnswer, response_model_exclude_unset=True)
     async def image(

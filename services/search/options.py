@@ -1,48 +1,25 @@
-"""Query parameters: how results are narrowed down, and pages through what is indexed.
+"""Query parameters: how results are narrowed down and ordered, and pages through what is indexed.
 
 Unknown parameters are refused rather than ignored: a mistyped filter would silently answer more than
 was asked for.
 """
 
-import re
-from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated
 from urllib.parse import parse_qsl
 from uuid import UUID
 
 from fastapi import Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.collection import Status
-from schemas.events import BucketName, ObjectKey, SourceName
+from services.search.conditions import Conditions
+from services.search.filter_json import filter_of_text
+from services.search.limits import DATED_DEPTH, FILTER_CHARACTERS, RANKING_DEPTH
 from services.search.problems import bad_parameter, bad_parameters
+from stores.filters import AllOf, Filter, RangeField
 from stores.vectors import Where
 
-_PLUS_READ_AS_SPACE = re.compile(r"(?<=\d) (?=\d\d:?\d\d$)")
-
-
-def timestamp(value: object) -> datetime:
-    """An ISO 8601 date or time as an aware datetime; without a zone it is UTC. Raises `ValueError`.
-
-    A bare number is refused: 1711112400000, a day in 2024 in Unix milliseconds, reads as a day in 1711.
-    """
-    if isinstance(value, datetime):
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
-    text = str(value)
-    # In a query string `+` stands for a space: 10:00:00+02:00 arrives as 10:00:00 02:00.
-    if "T" in text.upper():
-        text = _PLUS_READ_AS_SPACE.sub("+", text)
-    try:
-        if text.isdigit() and len(text) != len("20240515"):
-            raise ValueError
-        parsed = datetime.fromisoformat(text)
-        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError("write an ISO 8601 time, for example 2024-05-15 or 2024-05-15T14:30:00Z") from None
-
-
-Timestamp = Annotated[datetime, BeforeValidator(timestamp)]
+MAX_LIMIT = 1000
 
 
 class StatusChoice(StrEnum):
@@ -59,64 +36,93 @@ class StatusChoice(StrEnum):
         return None if self is StatusChoice.ANY else Status(self.value)
 
 
-class _Options(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Sort(StrEnum):
+    """The order of search results."""
+
+    RELEVANCE = "relevance"
+    NEWEST_TAKEN = "newest_taken"
+    OLDEST_TAKEN = "oldest_taken"
+    NEWEST_UPLOADED = "newest_uploaded"
+    OLDEST_UPLOADED = "oldest_uploaded"
+
+    @property
+    def date(self) -> RangeField | None:
+        """The date that orders; None for the order of relevance."""
+        return _date_of(self)
+
+    @property
+    def newest_first(self) -> bool:
+        """Whether the greatest date comes first."""
+        return self.value.startswith("newest")
 
 
-class Scope(_Options):
-    """Which objects are meant."""
+class ListSort(StrEnum):
+    """The order of a listing."""
 
-    bucket: BucketName | None = Field(None, description="Only this bucket; for a folder, the folder's name.")
-    prefix: ObjectKey | None = Field(
-        None, description="Only keys that begin so. Case matters.", examples=["holiday/2024/"]
+    ID = "id"
+    NEWEST_TAKEN = "newest_taken"
+    OLDEST_TAKEN = "oldest_taken"
+    NEWEST_UPLOADED = "newest_uploaded"
+    OLDEST_UPLOADED = "oldest_uploaded"
+    NEWEST_INDEXED = "newest_indexed"
+
+    @property
+    def date(self) -> RangeField | None:
+        """The date that orders; None for the order of ids."""
+        return _date_of(self)
+
+    @property
+    def newest_first(self) -> bool:
+        """Whether the greatest date comes first."""
+        return self.value.startswith("newest")
+
+
+class Filters(Conditions):
+    """Which images are meant: the conditions, and a filter in JSON; all of them hold."""
+
+    filter: str | None = Field(
+        None,
+        max_length=FILTER_CHARACTERS,
+        description="Conditions that nest, as JSON: an object with any of the other conditions, or "
+        '`{"all": [...]}`, `{"any": [...]}`, `{"not": {...}}`.',
+        examples=['{"any":[{"tag":"beach"},{"not":{"camera":"Canon EOS R6"}}]}'],
     )
-    source: SourceName | None = Field(None, description='Only this kind of store: "s3" or "folder".', examples=["s3"])
-    tag: str | None = Field(
-        None, min_length=1, max_length=100, description="Only images with this tag. Case matters.", examples=["beach"]
-    )
-    tag_score: float | None = Field(
-        None, ge=0, le=1, allow_inf_nan=False, description="The least score of that tag; only together with `tag`."
-    )
 
-    @field_validator("tag_score")
-    @classmethod
-    def _of_a_tag(cls, value: float | None, info: ValidationInfo) -> float | None:
-        if value is not None and info.data.get("tag") is None:
-            raise ValueError("name the tag too, as in tag=beach&tag_score=0.5")
-        return value
+    def condition(self, *more: Filter) -> AllOf:
+        """All that must hold, and `more`. Raises `Problem` 422 for a filter that cannot be read."""
+        nested = () if self.filter is None else (filter_of_text(self.filter),)
+        return AllOf((*self.parts(), *nested, *more))
+
+    def where(self, *more: Filter, status: Status | None = Status.INDEXED, without: tuple[UUID, ...] = ()) -> Where:
+        """The condition on points. Raises `Problem` 422 for a filter that cannot be read."""
+        condition = self.condition(*more)
+        return Where(status=status, filter=condition if condition.parts else None, without=without)
 
 
-class SearchOptions(Scope):
-    """How a search is narrowed down. Bounds named `after` are inclusive, `before` exclusive; no zone means UTC."""
+class Ranking(Filters):
+    """Which images fit a query."""
 
-    limit: int = Field(20, ge=1, le=1000, description="At most so many results.")
     threshold: float | None = Field(
         None, ge=-1, le=1, allow_inf_nan=False, description="The least cosine similarity of a result."
     )
-    taken_after: Timestamp | None = Field(
-        None, description="Taken at this time or later, by the camera's clock (EXIF).", examples=["2024-05-15"]
-    )
-    taken_before: Timestamp | None = Field(None, description="Taken before this time, by the camera's clock (EXIF).")
-    uploaded_after: Timestamp | None = Field(
-        None, description="Last modified in the bucket at this time or later.", examples=["2024-05-15T14:30:00Z"]
-    )
-    uploaded_before: Timestamp | None = Field(None, description="Last modified in the bucket before this time.")
+    good_only: bool = Field(False, description="Leave out what fits the query no better than any image would.")
+    fold: bool = Field(True, description="Answer near-duplicates as one result, with their number.")
 
-    def where(self, *, without: tuple[UUID, ...] = ()) -> Where:
-        """The condition on points; always that they are indexed."""
-        return Where(
-            status=Status.INDEXED,
-            source=self.source,
-            bucket=self.bucket,
-            prefix=self.prefix,
-            tag=self.tag,
-            tag_score=self.tag_score,
-            taken_after=self.taken_after,
-            taken_before=self.taken_before,
-            uploaded_after=self.uploaded_after,
-            uploaded_before=self.uploaded_before,
-            without=without,
-        )
+
+class SearchOptions(Ranking):
+    """How a search is narrowed down, ordered and paged through."""
+
+    limit: int = Field(20, ge=1, le=MAX_LIMIT, description="At most so many results a page.")
+    cursor: str | None = Field(
+        None,
+        max_length=1000,
+        description=f"`next_cursor` of the page before, with the same search. Pages reach the best {RANKING_DEPTH:,}.",
+    )
+    sort: Sort = Field(
+        Sort.RELEVANCE,
+        description=f"Best first, or by a date the best {DATED_DEPTH:,} that `threshold` and `good_only` leave; those "
+        "without that date come last. To have all images by date, without words: `GET /v1/images?sort=`.",
+    )
 
 
 class WordSearchOptions(SearchOptions):
@@ -125,29 +131,25 @@ class WordSearchOptions(SearchOptions):
     q: str = Field(description="What to look for, in words.", examples=["a red bicycle in the rain"])
 
 
-class ListOptions(Scope):
+class ListOptions(Filters):
     """A page of images."""
 
-    limit: int = Field(100, ge=1, le=1000, description="At most so many images a page.")
-    cursor: str | None = Field(None, max_length=1000, description="`next_cursor` of the page before.")
+    limit: int = Field(100, ge=1, le=MAX_LIMIT, description="At most so many images a page.")
+    cursor: str | None = Field(
+        None, max_length=1000, description="`next_cursor` of the page before, with the same conditions."
+    )
     status: StatusChoice = Field(
         StatusChoice.INDEXED, description="Which images: those that searches find, rejected with a reason, gone, any."
     )
-
-    def where(self) -> Where:
-        """The condition on points."""
-        return Where(
-            status=self.status.status,
-            source=self.source,
-            bucket=self.bucket,
-            prefix=self.prefix,
-            tag=self.tag,
-            tag_score=self.tag_score,
-        )
+    sort: ListSort = Field(
+        ListSort.ID, description="In the order of ids, or by a date; images without that date come last, by id."
+    )
 
 
-class ImageOptions(_Options):
+class ImageOptions(BaseModel):
     """One image."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     vector: bool = Field(False, description="Answer its vector too.")
     status: StatusChoice = Field(StatusChoice.INDEXED, description="The status that it must have.")
@@ -165,3 +167,8 @@ def each_once(request: Request) -> None:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise bad_parameters([{"field": name[:60], "problem": "it was given more than once"} for name in repeated[:20]])
+
+
+def _date_of(sort: StrEnum) -> RangeField | None:
+    dates = {"taken": RangeField.TAKEN_AT, "uploaded": RangeField.UPLOADED_AT, "indexed": RangeField.INDEXED_AT}
+    return dates.get(sort.value.rpartition("_")[2])

@@ -1,69 +1,112 @@
-"""Words, images and ids to results; and pages through what is indexed. Knows nothing of HTTP but its problems."""
+"""Examples to results, page by page; and single images. Knows nothing of HTTP but its problems."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from uuid import UUID
 
-from imaging.formats import BadImage
-from schemas.collection import CollectionMetadata, Status
-from schemas.dead_letter import RejectReason
+from schemas.collection import PointPayload, Status
+from services.search.collection import Collection
 from services.search.embedding import EmbeddingEngine
-from services.search.options import ListOptions, SearchOptions
-from services.search.problems import Problem, ProblemKind, bad_parameter
-from stores.vectors import ForeignCollection, Hit, Page, StoredPoint, Vector, VectorIndex, Where
+from services.search.examples import Example, ExampleVectors, ImageFetcher, IndexedImage
+from services.search.limits import DATED_DEPTH, RANKING_DEPTH
+from services.search.options import Ranking, SearchOptions
+from services.search.paging import Digest, Place, after, after_date, cursor_of, date_order, digest_of, place_of
+from services.search.problems import Problem, ProblemKind
+from stores.filters import Filter, RangeField
+from stores.vectors import ForeignCollection, Ranked, StoredPoint, Vector, VectorIndex, Where
 
-RECHECK_SECONDS = 60.0
-"""How long the collection's identity is believed: readers follow an alias, which may be moved under them."""
+SPARE = 32
+"""How much further than a page a ranking is asked for, so that what came in before it costs no second question."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image that was found. `score` is the cosine similarity; `relevance` is None where it is not calibrated."""
+
+    id: UUID
+    score: float
+    payload: PointPayload
+    relevance: float | None = None
+    duplicates: int = 0
+
+
+@dataclass(frozen=True)
+class Results:
+    """A page of results; `steps_ms` are the milliseconds of each step."""
+
+    found: Sequence[Found]
+    next_cursor: str | None
+    steps_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A ranking as it is answered: what is left of it, how relevant a score is, how many others a result stands for."""
+
+    ranked: Sequence[Ranked]
+    relevance: Callable[[float], float | None] = lambda _: None
+    duplicates: Mapping[UUID, int] = field(default_factory=dict)
 
 
 class Searcher:
     """Searches one index with one engine. Every method may raise `DependencyUnavailable`.
 
-    While there is no collection yet, nothing is indexed: results and pages are empty, and that is no error.
+    While there is no collection yet, nothing is indexed: results are empty, and that is no error.
     """
 
     def __init__(
-        self, index: VectorIndex, engine: EmbeddingEngine, *, clock: Callable[[], float] = time.monotonic
+        self,
+        index: VectorIndex,
+        engine: EmbeddingEngine,
+        collection: Collection | None = None,
+        *,
+        urls: ImageFetcher | None = None,
     ) -> None:
         self._index = index
         self._engine = engine
-        self._clock = clock
-        self._known: tuple[float, CollectionMetadata] | None = None
+        self._collection = collection or Collection(index)
+        self._vectors = ExampleVectors(engine, self._stored, urls)
 
-    async def by_text(self, text: str, options: SearchOptions) -> Sequence[Hit]:
-        """The images nearest to words, best first. Raises `ForeignCollection`."""
-        comparable = await self._comparable()
-        vectors = await self._engine.embed_texts([text])
-        return await self._nearest(vectors[0], options) if comparable else []
+    async def search(self, examples: Sequence[Example], options: SearchOptions, *conditions: Filter) -> Results:
+        """A page of the images nearest to the examples. Indexed images among these are left out of the results.
 
-    async def by_image(self, data: bytes, options: SearchOptions, *, name: str = "") -> Sequence[Hit]:
-        """The images nearest to an encoded image, best first. Raises `BadImage`, `ForeignCollection`.
-
-        `name` is the image's file name, for models that read names.
+        Raises `Problem`, `ForeignCollection`.
         """
-        if not data:
-            raise BadImage(RejectReason.EMPTY, "it has no bytes")
-        comparable = await self._comparable()
-        image = await self._engine.embed_image(data, key=name or None, urgent=True)
-        return await self._nearest(image.vector, options) if comparable else []
+        where = options.where(*conditions, without=_indexed(examples))
+        subjects = [(one.subject, one.weight) for one in examples]
+        digest = digest_of(subjects, where, options.threshold, options.sort, options.good_only, options.fold)
+        place = place_of(options.cursor, digest, by_date=options.sort.date is not None)
+        steps = _Steps()
+        vector = await self._vector(examples)
+        steps.done("embed")
+        if vector is None:
+            return Results([], None, steps.ms)
+        if options.sort.date is None:
+            return await self._by_relevance(vector, where, options, place, digest, steps)
+        return await self._by_date(vector, where, options, options.sort.date, place, digest, steps)
 
-    async def by_id(self, image: UUID, options: SearchOptions) -> Sequence[Hit]:
-        """The images nearest to an indexed one, best first, itself left out.
+    async def best(
+        self, examples: Sequence[Example], ranking: Ranking, *, limit: int
+    ) -> tuple[Sequence[Ranked], Judged]:
+        """The `limit` images nearest to the examples, best first, without what is known of them yet.
 
-        Needs no encoder: the stored vector is compared with its like. Raises `Problem` 404.
+        Raises as `search` does.
         """
-        point = await self.one(image, status=Status.INDEXED, vector=True)
-        if point.vector is None:
-            raise Problem(
-                404, ProblemKind.NO_SUCH_IMAGE, f"The image {image} has no vector.", "Search by its bytes instead."
-            )
-        return await self._index.search(
-            point.vector, limit=options.limit, threshold=options.threshold, where=options.where(without=(image,))
-        )
+        vector = await self._vector(examples)
+        if vector is None:
+            return [], Judged([])
+        where = ranking.where(without=_indexed(examples))
+        _, judged, rest = await self._ranked(vector, where, ranking, limit)
+        return rest[:limit], judged
+
+    async def found(self, page: Sequence[Ranked], judged: Judged) -> list[Found]:
+        """Results with what is known of them, without those that went since they were ranked."""
+        return _found(page, await self._payloads([one.id for one in page]), judged)
 
     async def one(self, image: UUID, *, status: Status | None, vector: bool) -> StoredPoint:
         """One image by its id, of any status where that is None. Raises `Problem` 404, saying what became of it."""
-        points = await self._index.get([image], with_vectors=vector) if await self._collection() else []
+        points = await self._index.get([image], with_vectors=vector) if await self._collection.metadata() else []
         if not points:
             raise Problem(
                 404,
@@ -76,23 +119,90 @@ class Searcher:
             raise _of_another_status(point)
         return point
 
-    async def page(self, options: ListOptions) -> Page:
-        """A page of all images that match. Raises `Problem` 422 for a cursor that is none of this listing's."""
-        if await self._collection() is None:
-            return Page([], None)
-        try:
-            return await self._index.scroll(options.where(), limit=options.limit, cursor=options.cursor)
-        except ValueError:
-            raise bad_parameter(
-                "cursor", "it is no cursor of this listing; leave it out to begin with the first page"
-            ) from None
+    async def _by_relevance(
+        self,
+        vector: Vector,
+        where: Where,
+        options: SearchOptions,
+        place: Place | None,
+        digest: Digest,
+        steps: "_Steps",
+    ) -> Results:
+        ranked, judged, rest = await self._ranked(vector, where, options, options.limit, place)
+        page = rest[: options.limit]
+        steps.done("search")
+        cursor = None
+        if len(rest) > len(page):
+            last = page[-1]
+            depth = next(number for number, one in enumerate(ranked, 1) if one.id == last.id)
+            cursor = cursor_of(Place(last.score, last.id, depth), digest)
+        payloads = await self._payloads([one.id for one in page])
+        steps.done("payload")
+        return Results(_found(page, payloads, judged), cursor, steps.ms)
 
-    async def _nearest(self, vector: Vector, options: SearchOptions) -> Sequence[Hit]:
-        return await self._index.search(vector, limit=options.limit, threshold=options.threshold, where=options.where())
+    async def _ranked(
+        self, vector: Vector, where: Where, ranking: Ranking, limit: int, place: Place | None = None
+    ) -> tuple[Sequence[Ranked], Judged, Sequence[Ranked]]:
+        """The nearest points; as they are judged; and of these the ones after a place, more than `limit` if there are.
+
+        As much as that takes is asked of the index, from the best on: what is judged together must be seen together.
+        """
+        depth = min(RANKING_DEPTH, (place.depth if place else 0) + limit + SPARE)
+        while True:
+            ranked = await self._index.rank(vector, limit=depth, threshold=ranking.threshold, where=where)
+            judged = await self._judged(vector, ranked, ranking)
+            rest = after(place, judged.ranked)
+            if len(rest) > limit or len(ranked) < depth or depth == RANKING_DEPTH:
+                return ranked, judged, rest
+            depth = min(RANKING_DEPTH, 2 * depth)
+
+    async def _by_date(
+        self,
+        vector: Vector,
+        where: Where,
+        options: SearchOptions,
+        date: RangeField,
+        place: Place | None,
+        digest: Digest,
+        steps: "_Steps",
+    ) -> Results:
+        newest_first = options.sort.newest_first
+        ranked = await self._index.rank(vector, limit=DATED_DEPTH, threshold=options.threshold, where=where)
+        judged = await self._judged(vector, ranked, options)
+        steps.done("search")
+        payloads = await self._payloads([one.id for one in judged.ranked])
+        dated = [(getattr(payloads[one.id], date.value), one.id, one) for one in judged.ranked if one.id in payloads]
+        dated.sort(key=lambda one: date_order(one[0], one[1], newest_first=newest_first))
+        rest = after_date(place, dated, newest_first=newest_first)
+        page = rest[: options.limit]
+        cursor = None
+        if len(rest) > len(page):
+            last = page[-1]
+            cursor = cursor_of(Place(getattr(payloads[last.id], date.value), last.id), digest)
+        steps.done("payload")
+        return Results(_found(page, payloads, judged), cursor, steps.ms)
+
+    async def _vector(self, examples: Sequence[Example]) -> Vector | None:
+        """What is compared with the index; None where there is nothing to compare with."""
+        # Images of the index are compared with their like, whatever model is loaded here.
+        comparable = len(_indexed(examples)) == len(examples) or await self._comparable()
+        vector = await self._vectors.vector(examples)
+        return vector if comparable else None
+
+    async def _judged(self, vector: Vector, ranked: Sequence[Ranked], ranking: Ranking) -> Judged:
+        return Judged(ranked)
+
+    async def _payloads(self, ids: Sequence[UUID]) -> dict[UUID, PointPayload]:
+        # An image may go between the ranking and this; it is then not answered.
+        points = await self._index.get(ids) if ids else []
+        return {point.id: point.payload for point in points if point.payload.status is Status.INDEXED}
+
+    async def _stored(self, image: UUID) -> StoredPoint:
+        return await self.one(image, status=Status.INDEXED, vector=True)
 
     async def _comparable(self) -> bool:
         """Whether there is a collection to search with this engine's vectors. Raises `ForeignCollection`."""
-        metadata = await self._collection()
+        metadata = await self._collection.metadata()
         if metadata is None:
             return False
         stored, own = metadata.encoder, self._engine.encoder.identity
@@ -104,13 +214,18 @@ class Searcher:
             )
         return True
 
-    async def _collection(self) -> CollectionMetadata | None:
-        now = self._clock()
-        if self._known is not None and now - self._known[0] < RECHECK_SECONDS:
-            return self._known[1]
-        metadata = await self._index.metadata()
-        self._known = None if metadata is None else (now, metadata)
-        return metadata
+
+class _Steps:
+    """Times one step after another."""
+
+    def __init__(self) -> None:
+        self.ms: dict[str, float] = {"embed": 0.0, "search": 0.0, "payload": 0.0}
+        self._since = time.perf_counter()
+
+    def done(self, step: str) -> None:
+        now = time.perf_counter()
+        self.ms[step] = round((now - self._since) * 1000, 3)
+        self._since = now
 
 
 async def counts(index: VectorIndex) -> dict[Status, int]:
@@ -118,6 +233,18 @@ async def counts(index: VectorIndex) -> dict[Status, int]:
     if await index.metadata() is None:
         return dict.fromkeys(Status, 0)
     return {status: await index.count(Where(status=status)) for status in Status}
+
+
+def _found(page: Sequence[Ranked], payloads: Mapping[UUID, PointPayload], judged: Judged) -> list[Found]:
+    return [
+        Found(one.id, one.score, payloads[one.id], judged.relevance(one.score), judged.duplicates.get(one.id, 0))
+        for one in page
+        if one.id in payloads
+    ]
+
+
+def _indexed(examples: Sequence[Example]) -> tuple[UUID, ...]:
+    return tuple(one.subject.id for one in examples if isinstance(one.subject, IndexedImage))
 
 
 def _of_another_status(point: StoredPoint) -> Problem:

@@ -17,8 +17,10 @@ from schemas.collection import Status
 from schemas.errors import ConfigurationError, DependencyUnavailable
 from services.search.api import create_app
 from services.search.body import DISCARD_BYTES
+from services.search.collection import RECHECK_SECONDS, Collection
+from services.search.examples import Example, Words
 from services.search.options import SearchOptions
-from services.search.query import RECHECK_SECONDS, Searcher
+from services.search.query import Searcher
 from stores.vectors import ForeignCollection
 from tests.unit.search.conftest import LIMITS, image_point, made_for, rejected
 from tests.unit.search.fakes import FakeEngine, FakeIndex, FakeModel, identity
@@ -95,7 +97,7 @@ async def test_a_parameter_that_cannot_be_used_is_named(client: httpx.AsyncClien
 
 
 async def test_every_parameter_that_is_wrong_is_named_at_once(client: httpx.AsyncClient) -> None:
-    assert fields(await client.get("/v1/search?limit=0&threshold=2")) == ["limit", "threshold", "q"]
+    assert fields(await client.get("/v1/search?limit=0&threshold=2")) == ["threshold", "limit", "q"]
 
 
 async def test_options_are_checked_in_every_form(client: httpx.AsyncClient) -> None:
@@ -241,7 +243,7 @@ async def test_an_image_just_beyond_the_limit_is_too_large_and_one_at_the_limit_
 
 
 async def test_json_that_is_too_large_is_a_413(client: httpx.AsyncClient) -> None:
-    problem(await client.post("/v1/search", json={"text": "x" * 20_000}), 413, "body-too-large")
+    problem(await client.post("/v1/search", json={"text": "x" * 400_000}), 413, "body-too-large")
 
 
 async def test_an_unknown_id_is_a_404(client: httpx.AsyncClient) -> None:
@@ -309,14 +311,14 @@ async def test_another_dtype_of_the_same_encoder_may_search(client: httpx.AsyncC
 async def test_the_collection_is_asked_for_once_and_again_after_a_minute(index: FakeIndex) -> None:
     now = 0.0
     engine = FakeEngine()
-    searcher = Searcher(index, engine, clock=lambda: now)
+    searcher = Searcher(index, engine, Collection(index, clock=lambda: now))
     for _ in range(5):
-        await searcher.by_text("x", SearchOptions())
+        await searcher.search([Example(Words("x"))], SearchOptions())
     assert index.metadata_asked == 1
     index.made = made_for(identity("moved-def-fp32"))
     now = RECHECK_SECONDS + 1
     with pytest.raises(ForeignCollection):
-        await searcher.by_text("x", SearchOptions())
+        await searcher.search([Example(Words("x"))], SearchOptions())
 
 
 async def test_a_wrong_key_is_a_503_without_retry(client: httpx.AsyncClient, engine: FakeEngine) -> None:

@@ -35,8 +35,10 @@ async def test_an_image_finds_itself_first_with_all_that_is_known_of_it(
     answer = await client.post("/v1/search", files={"image": b"IMG a/one.jpg"})
     assert answer.headers["content-type"] == "application/json"
     body = answer.json()
-    assert set(body) == {"results", "took_ms"}
-    assert body["took_ms"] >= 0
+    assert set(body) == {"results", "next_cursor", "took_ms", "steps_ms"}
+    assert body["next_cursor"] is None
+    assert {"embed", "search", "payload"} <= set(body["steps_ms"])
+    assert 0 <= sum(body["steps_ms"].values()) <= body["took_ms"]
     assert len(body["results"]) == 3
     best = body["results"][0]
     assert best["score"] == pytest.approx(1)
@@ -46,6 +48,8 @@ async def test_an_image_finds_itself_first_with_all_that_is_known_of_it(
         "bucket": "images",
         "key": "a/one.jpg",
         "score": best["score"],
+        "relevance": best["relevance"],
+        "duplicates": 0,
         "payload": point.payload.as_json(),
     }
     scores = [result["score"] for result in body["results"]]
