@@ -12,8 +12,6 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.address import find_running, key_headers
-from cli.one_image import one_image_of_settings
-from cli.originals import KnownStores
 from cli.parts import Parts
 from cli.serving import index_status, search_app
 from runtime.lifecycle import ExitCode
