@@ -91,7 +91,6 @@ def _encoded(image: Image.Image, orientation: int, kind: ThumbnailFormat) -> byt
         paper.paste(picture, mask=alpha)
         picture = paper
     picture = upright(picture, orientation)
-    picture.info = {}
     buffer = io.BytesIO()
     if kind is ThumbnailFormat.WEBP:
         picture.save(buffer, "WEBP", quality=80, method=4)

@@ -153,6 +153,14 @@ async def test_an_etag_that_stayed_while_the_bytes_changed_fools_nobody(
     assert gallery.files.total_bytes == 0
 
 
+async def test_where_no_hash_is_known_the_etag_decides(client: httpx.AsyncClient, gallery: Gallery) -> None:
+    point = await gallery.add("a.jpg", picture(), sha256=None)
+    assert (await client.get(f"/v1/images/{point.id}/thumbnail")).status_code == 200
+    other = await gallery.add("b.jpg", picture(), sha256=None)
+    (gallery.root / "b.jpg").write_bytes(picture("red"))
+    assert (await client.get(f"/v1/images/{other.id}/thumbnail")).status_code == 409
+
+
 async def test_what_cannot_be_drawn_is_told_with_the_reason(client: httpx.AsyncClient, gallery: Gallery) -> None:
     broken = await gallery.add("broken.jpg", picture()[:300])
     answer = await client.get(f"/v1/images/{broken.id}/thumbnail")
@@ -210,6 +218,15 @@ def test_files_never_exceed_their_bound_and_the_least_recently_used_goes_first(
         on_disk = {path.name: path.read_bytes() for path in folder.glob("*/*")}
         assert on_disk == model
         assert files.total_bytes == sum(map(len, model.values()))
+
+
+def test_what_was_looked_at_lately_stays(tmp_path: Path) -> None:
+    files = ThumbnailFiles(tmp_path, 100)
+    files.put("first", b"1" * 40)
+    files.put("second", b"2" * 40)
+    assert files.get("first") is not None
+    files.put("third", b"3" * 40)
+    assert {path.name for path in tmp_path.glob("*/*")} == {"first", "third"}
 
 
 def test_a_new_process_counts_what_is_there_and_forgets_what_is_too_much(tmp_path: Path) -> None:
