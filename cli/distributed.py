@@ -21,6 +21,7 @@ from runtime.probes import Probes
 from runtime.settings import Settings
 from schemas.errors import ConfigurationError
 from schemas.topics import TOPICS
+from services.search.health_routes import starting_health_router
 from services.search.page_routes import page_router
 
 DEFAULT_PORTS = {Service.SEARCH: 8080, Service.INGEST: 8081, Service.EMBEDDER: 8082, Service.INDEXER: 8083}
@@ -46,6 +47,8 @@ async def run_services(settings: Settings, names: Sequence[str]) -> ExitCode:
     starting = probe_app(probes, parts.registry)
     if Service.SEARCH in services:
         starting.include_router(page_router())
+    if Service.SEARCH in services:
+        starting.include_router(starting_health_router(settings.encoder.model))
     front = Front(starting)
     port = settings.port if settings.port is not None else DEFAULT_PORTS[_leader(services)]
     gate = guarded(front, settings, parts.registry, parts.log, serves_people=Service.SEARCH in services)

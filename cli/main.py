@@ -82,6 +82,21 @@ def up(
 
 
 @app.command()
+def serve(
+    model: Model = None,
+    port: Port = None,
+    host: Host = None,
+    data_dir: DataDir = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Serve the vectors of one model over HTTP, for texts and images, without an index."""
+    from cli.serve import serve as work
+
+    settings = settings_for(encoder__model=model, port=port, host=host, data_dir=data_dir, log_level=log_level)
+    run(work(settings))
+
+
+@app.command()
 def index(
     source: Source,
     data_dir: DataDir = None,

@@ -16,6 +16,7 @@ from schemas.collection import Status
 from services.search.answers import StatusAnswer
 from services.search.api import create_app
 from services.search.one_image import OneImage
+from services.search.url_images import UrlImages
 from stores.vectors import VectorIndex, Where
 
 if TYPE_CHECKING:
@@ -60,9 +61,10 @@ def search_app(
     status: StatusReport,
     routers: Sequence[APIRouter] = (),
     *,
+    urls: UrlImages | None = None,
     one_image: OneImage = OneImage(),
 ) -> FastAPI:
-    """The search API over an entered index and engine."""
+    """The search API over an entered index and engine, and what fetches images by URL if anything does."""
     return create_app(
         index,
         engine,
@@ -71,7 +73,9 @@ def search_app(
         status=status,
         routers=routers,
         waiting=parts.settings.access.waiting,
+        urls=urls,
         one_image=one_image,
+        healthy=parts.settings.health_status,
     )
 
 

@@ -5,8 +5,10 @@ from rich.console import Console
 from cli.access import guarded
 from cli.address import leave_address, refuse_if_running
 from cli.embedded import EmbeddedPipeline, embedded_pipeline
+from cli.image_urls import image_urls
 from cli.one_image import one_image_of_pipeline
 from cli.parts import Parts
+from cli.photo_tagging import folder_of, make_photo_tags
 from cli.retag_job import make_retag_job
 from cli.serving import Front, index_status, search_app
 from cli.sources import check_source
@@ -16,6 +18,7 @@ from runtime.probe_routes import probe_app
 from runtime.probes import Probes
 from runtime.settings import Settings
 from services.search.answers import StatusAnswer
+from services.search.health_routes import starting_health_router
 from services.search.page_routes import page_router
 
 
@@ -29,6 +32,7 @@ async def up(settings: Settings, source: str) -> ExitCode:
     pipeline_ready = probes.component("pipeline", why="the model is being loaded")
     starting = probe_app(probes, parts.registry)
     starting.include_router(page_router())
+    starting.include_router(starting_health_router(settings.encoder.model))
     front = Front(starting)
     port = 8080 if settings.port is None else settings.port
     gate = guarded(front, settings, parts.registry, parts.log)
@@ -36,17 +40,26 @@ async def up(settings: Settings, source: str) -> ExitCode:
     server.bind()
     try:
         with stop_on_signals(parts.log) as stop:
-            async with probes, server, embedded_pipeline(parts, source) as pipeline:
+            async with (
+                probes,
+                server,
+                image_urls(settings.urls) as urls,
+                embedded_pipeline(parts, source) as pipeline,
+            ):
                 for name, stage in zip(("embedder", "indexer"), pipeline.stages, strict=True):
                     probes.stage(name, stage)
                 retag = make_retag_job(parts, pipeline.index, pipeline.tagging)
+                photos = make_photo_tags(
+                    parts, pipeline.engine, index=pipeline.index, folder=folder_of(pipeline.source.store)
+                )
                 front.app = search_app(
                     parts,
                     pipeline.index,
                     pipeline.engine,
                     probes,
                     lambda: _status(pipeline, server.address),
-                    [retag.router],
+                    [retag.router, photos.router],
+                    urls=urls,
                     one_image=one_image_of_pipeline(pipeline),
                 )
                 pipeline_ready.ready()
@@ -55,7 +68,7 @@ async def up(settings: Settings, source: str) -> ExitCode:
                         console.print(f"sightline keeps {pipeline.source.text} indexed; search it at {server.address}")
                         await run_components(
                             [
-                                [*pipeline.feed_components(), Component("retag", retag.run)],
+                                [*pipeline.feed_components(), Component("retag", retag.run), photos.component],
                                 *pipeline.stage_components(),
                                 [Component("http", server.serve_until)],
                             ],

@@ -4,9 +4,11 @@ from fastapi import FastAPI
 
 from cli.assembly import Assembly, Service
 from cli.canary import CanaryCheck, ensure_collection
+from cli.image_urls import image_urls
 from cli.models import make_engine
 from cli.one_image import one_image_of_settings
 from cli.originals import KnownStores
+from cli.photo_tagging import make_photo_tags
 from cli.serving import index_status, search_app
 from cli.wiring.indexer import open_index
 from encoders.engine import EncoderEngine
@@ -24,6 +26,7 @@ async def wire(assembly: Assembly) -> None:
 
     engine: EncoderEngine = await assembly.share("engine", entered_engine)
     index = await open_index(assembly)
+    urls = await assembly.entered.enter_async_context(image_urls(assembly.parts.settings.urls))
 
     async def checked() -> CanaryCheck:
         check = await ensure_collection(index, engine, assembly.parts, writes=False)
@@ -46,9 +49,13 @@ async def wire(assembly: Assembly) -> None:
             waiting_for=assembly.waiting_for(),
         )
 
+    photos = make_photo_tags(assembly.parts, engine)
+    assembly.groups[Service.SEARCH].append(photos.component)
+
     def application() -> FastAPI:
+        routers = [*assembly.routers, photos.router]
         return search_app(
-            assembly.parts, index, engine, assembly.probes, status, assembly.routers, one_image=one_image
+            assembly.parts, index, engine, assembly.probes, status, routers, urls=urls, one_image=one_image
         )
 
     assembly.application = application

@@ -1,48 +1,39 @@
 """The search service as an ASGI app, made of what it is given: nothing is opened here, and nothing is global."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI
-from fastapi.responses import HTMLResponse, Response
+from fastapi import APIRouter, Depends, FastAPI, Response
 from prometheus_client import CollectorRegistry
 
 from runtime.probe_routes import probe_router
 from runtime.probes import Probes, Readiness
-from runtime.release import RELEASE
 from services.search.access import access_router, declare_security
-from services.search.answers import ProblemAnswer, StatusAnswer, json_response
+from services.search.answers import StatusAnswer, json_response
 from services.search.collection import Collection
 from services.search.embed_routes import embed_router
 from services.search.embedding import EmbeddingEngine
 from services.search.examples import ImageFetcher
 from services.search.export_routes import Export, export_router
 from services.search.facet_routes import facet_router
+from services.search.health_routes import HealthyWord, health_router
 from services.search.image_routes import image_router
 from services.search.limits import SearchLimits
 from services.search.listing import Listing
 from services.search.load import BoundedEngine
 from services.search.one_image import OneImage, one_image_router
 from services.search.page_routes import page_router
-from services.search.problems import RETRY_AFTER_SECONDS, Problem, ProblemKind, install_handlers
+from services.search.photo_search import photo_search_router
+from services.search.problems import RETRY_AFTER_SECONDS, Problem, ProblemKind
 from services.search.query import Searcher
-from services.search.reference import reference_page
-from services.search.request_metrics import RequestMetrics
 from services.search.search_routes import search_router
+from services.search.service_app import plain_app
 from services.search.statistics import Statistics
+from services.search.url_images import NoUrls
 from stores.vectors import VectorIndex
 
 StatusSource = Callable[[], Awaitable[StatusAnswer]]
 
-_DESCRIPTION = (
-    "Finds images by words, by another image, by place and by date. Errors are problem details (RFC 9457) with the "
-    "fields type, title, status, detail and remedy. Times without a zone are UTC."
-)
-_PROBLEM: dict[str, Any] = {
-    "model": ProblemAnswer,
-    "content": {"application/problem+json": {}},
-    "description": "What is wrong, and what to do.",
-}
+_PURPOSE = "Finds images by words, by other images, by place and by date."
 
 
 def create_app(
@@ -57,6 +48,7 @@ def create_app(
     routers: Sequence[APIRouter] = (),
     waiting: int = 256,
     urls: ImageFetcher | None = None,
+    healthy: HealthyWord = "healthy",
     one_image: OneImage = OneImage(),
 ) -> FastAPI:
     """The app. Index and engine are entered and left by the caller; they need not be open before the first request.
@@ -65,19 +57,10 @@ def create_app(
     "starting" (the engine before its model is loaded, the index before it is open). `status` answers
     GET /v1/status. `routers` (a webhook, administration) are mounted as they are, and are not held back by `needs`.
     `waiting` images at most wait for the model at a time; beyond it requests are answered with 429.
-    `urls` fetches the images that requests name by URL; without it they are refused.
-    `one_image` shows originals and thumbnails, explains, and asks for another look.
+    `urls` fetches the images that requests name by URL; without it they are refused. `healthy` is what `status` of
+    GET /health says. `one_image` shows originals and thumbnails, explains, and asks for another look.
     """
-    app = FastAPI(
-        title="Sightline",
-        version=RELEASE,
-        description=_DESCRIPTION,
-        docs_url=None,
-        redoc_url=None,
-        responses={"4XX": _PROBLEM, "503": _PROBLEM},
-    )
-    app.add_middleware(RequestMetrics, registry=registry)
-    install_handlers(app)
+    app = plain_app(_PURPOSE, registry)
     engine = BoundedEngine(engine, waiting)
     collection = Collection(index)
     searcher = Searcher(index, engine, collection, urls=urls)
@@ -86,7 +69,9 @@ def create_app(
     app.include_router(image_router(searcher, Listing(index, collection)), dependencies=started)
     app.include_router(facet_router(Statistics(index, collection)), dependencies=started)
     app.include_router(export_router(Export(index, collection, searcher, limits)), dependencies=started)
-    app.include_router(embed_router(engine, limits), dependencies=started)
+    app.include_router(embed_router(engine, limits, urls or NoUrls()), dependencies=started)
+    app.include_router(photo_search_router(searcher, limits), dependencies=started)
+    app.include_router(health_router(engine, healthy=healthy, needs=needs))
     app.include_router(one_image_router(searcher, index, engine, one_image), dependencies=started)
     if status is not None:
         app.include_router(_status_router(status))
@@ -96,11 +81,6 @@ def create_app(
     app.include_router(probe_router(probes, registry))
     app.include_router(page_router())
     declare_security(app)
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(reference_page(app.openapi()))
-
     return app
 
 

@@ -6,7 +6,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.events import EncoderIdentity
+from encoders.encoder import Modality
+from schemas.events import EncoderIdentity, ImageFacts
 from stores.vectors import Vector
 
 
@@ -23,6 +24,11 @@ class Model(Protocol):
         """Where it runs: "cpu", "cuda:0", "mps"."""
         ...
 
+    @property
+    def modality(self) -> Modality:
+        """What it takes."""
+        ...
+
 
 class EmbeddedImage(Protocol):
     """What the engine answers for an image."""
@@ -30,6 +36,11 @@ class EmbeddedImage(Protocol):
     @property
     def vector(self) -> Vector:
         """Shape (dimension,), float32, unit length."""
+        ...
+
+    @property
+    def image(self) -> ImageFacts:
+        """What the bytes say about the picture."""
         ...
 
 

@@ -48,6 +48,7 @@ class ProblemKind(StrEnum):
     OUTSIDE_ROOTS = "outside-roots"
     MODEL_TAKES_NO_IMAGES = "model-takes-no-images"
     MODEL_TAKES_NO_WORDS = "model-takes-no-words"
+    MODEL_GIVES_NO_TAGS = "model-gives-no-tags"
     TOO_MANY_JOBS = "too-many-jobs"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     REFUSED = "refused"

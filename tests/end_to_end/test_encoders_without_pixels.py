@@ -54,7 +54,7 @@ async def test_a_model_of_words_serves_texts_and_nothing_else(tmp_path: Path) ->
         assert (answer["dimension"], answer["model"]) == (64, "qwen3:Tiny-Qwen3")
         assert np.allclose(np.linalg.norm(answer["embeddings"], axis=1), 1, atol=1e-5)
         refused = await client.post("/embed/image/base64", json={"image_base64": "AAAA"})
-        assert refused.status_code == 503
+        assert refused.status_code == 422
         assert "takes words only" in refused.json()["detail"]
         assert (await client.get("/v1/search", params={"q": "a boat"})).json()["results"] == []
     assert not list((tmp_path / "data").glob("index/*/collection.json")), "no collection of images was made"

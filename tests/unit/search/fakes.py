@@ -11,11 +11,13 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from encoders.encoder import Modality
 from imaging.formats import BadImage
 from schemas.collection import Canary, CollectionMetadata
 from schemas.dead_letter import RejectReason
 from schemas.errors import DependencyUnavailable
-from schemas.events import EncoderIdentity
+from schemas.events import EncoderIdentity, ImageFacts
+from stores.cursor import cursor_at, next_id_of
 from stores.filters import Bound, KeywordField, RangeField
 from stores.vectors import (
     FacetCount,
@@ -49,11 +51,13 @@ def unit_vector(seed: str | bytes) -> Vector:
 class FakeModel:
     identity: EncoderIdentity = field(default_factory=identity)
     device: str = "cpu"
+    modality: Modality = Modality.IMAGES_AND_WORDS
 
 
 @dataclass
 class FakeImage:
     vector: Vector
+    image: ImageFacts = field(default_factory=lambda: ImageFacts(width=4, height=3, format="jpeg"))
 
 
 @dataclass
@@ -165,9 +169,9 @@ class FakeIndex:
 
     async def scroll_vectors(self, where: Where, *, limit: int, cursor: str | None = None) -> VectorPage:
         self._reach()
-        start = UUID(cursor) if cursor else UUID(int=0)
+        start = next_id_of(cursor) or UUID(int=0)
         found = [point for point in self._matching(where) if point.id >= start]
-        following = str(found[limit].id) if len(found) > limit else None
+        following = cursor_at(found[limit].id) if len(found) > limit else None
         rows = [(one.id, one.payload.version, one.vector) for one in found[:limit] if one.vector is not None]
         vectors = np.array([vector for _, _, vector in rows], dtype=np.float32).reshape(len(rows), -1)
         return VectorPage([one for one, _, _ in rows], [version for _, version, _ in rows], vectors, following)

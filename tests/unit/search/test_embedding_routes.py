@@ -7,6 +7,8 @@ import httpx
 import numpy as np
 import pytest
 
+from encoders.encoder import Modality
+from schemas.errors import ConfigurationError
 from tests.unit.search.conftest import LIMITS
 from tests.unit.search.fakes import DIMENSION, FakeEngine, unit_vector
 
@@ -93,3 +95,103 @@ async def test_an_image_in_base64_may_be_as_large_as_any_other_and_no_larger(cli
     for data, status in ((good, 200), (good + b"x", 413), (good * 2, 413)):
         answer = await client.post("/embed/image/base64", json={"image_base64": base64.b64encode(data).decode()})
         assert answer.status_code == status
+
+
+# One path for two services: the request's shape tells
+
+
+def vectors_of(*texts: str) -> list[Any]:
+    return [[pytest.approx(number, abs=1e-7) for number in unit_vector(text).tolist()] for text in texts]
+
+
+async def test_one_text_is_answered_with_its_model_and_several_bare(client: httpx.AsyncClient) -> None:
+    one = (await client.post("/embed/text", json={"text": "a"})).json()
+    assert one == {"embedding": vectors_of("a")[0], "dimension": DIMENSION, "model": "tiny", "version": "1.0"}
+    several = (await client.post("/embed/text", json={"texts": ["a", "b"]})).json()
+    assert several == {"embeddings": vectors_of("a", "b")}
+    assert (await client.post("/embed/text", json={"texts": []})).json() == {"embeddings": []}
+    assert (await client.post("/embed/text", json={"texts": ["a"], "text": None})).json() == {
+        "embeddings": vectors_of("a")
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "body"),
+        ({"text": "a", "texts": ["a"]}, "body"),
+        ({"text": None}, "body"),
+        ({"text": ["a"]}, "text"),
+        ({"text": "x" * (LIMITS.text_characters + 1)}, "text"),
+        ({"texts": ["a"] * (LIMITS.texts + 1)}, "texts"),
+    ],
+)
+async def test_a_text_that_cannot_be_embedded_is_named(client: httpx.AsyncClient, body: Any, field: str) -> None:
+    answer = await client.post("/embed/text", json=body)
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+async def test_an_upload_is_answered_bare_or_with_its_model_by_path_and_field(client: httpx.AsyncClient) -> None:
+    bare = await client.post("/embed", files={"image": ("x.jpg", b"IMG 1")})
+    assert bare.json() == {"embedding": vectors_of("IMG 1")[0]}
+    told = await client.post("/embed/image", files={"file": ("x.jpg", b"IMG 1")})
+    assert told.json() == bare.json() | {"dimension": DIMENSION, "model": "tiny", "version": "1.0"}
+
+
+@pytest.mark.parametrize(("path", "field"), [("/embed", "image"), ("/embed/image", "file")])
+async def test_an_upload_that_cannot_be_embedded_is_a_problem(client: httpx.AsyncClient, path: str, field: str) -> None:
+    missing = await client.post(path, files={"picture": b"IMG"})
+    assert missing.status_code == 422
+    assert missing.json()["errors"] == [
+        {"field": field, "problem": f"the form has no such field. Send it like `curl -F {field}=@photo.jpg`."}
+    ]
+    assert (await client.post(path, files={field: b"text"})).json()["reason"] == "not_an_image"
+    large = await client.post(path, files={field: b"IMG" + b"x" * LIMITS.image_bytes})
+    assert large.status_code == 413
+    beside = await client.post(path, files={"user": (None, "me"), field: b"IMG"})
+    assert beside.status_code == 200, "other fields are ignored"
+
+
+async def test_a_naked_picture_is_told_how_to_be_sent(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/embed/image", content=b"IMG", headers={"Content-Type": "image/jpeg"})
+    assert answer.status_code == 415
+    assert "curl -F file=@photo.jpg" in answer.json()["remedy"]
+
+
+# Models that take only one of the two
+
+
+@pytest.mark.parametrize(
+    "send",
+    [
+        {"url": "/embed", "files": {"image": b"IMG"}},
+        {"url": "/embed/image", "files": {"file": b"IMG"}},
+        {"url": "/embed/image", "json": {"urls": ["https://example.org/1.jpg"]}},
+        {"url": "/embed/image/base64", "json": {"image_base64": "SU1H"}},
+        {"url": "/embed/mixed", "json": {"texts": [], "urls": ["https://example.org/1.jpg"]}},
+    ],
+    ids=lambda send: send["url"] if isinstance(send, dict) else None,
+)
+async def test_a_model_of_words_says_that_it_takes_no_images(
+    client: httpx.AsyncClient, engine: FakeEngine, send: dict[str, Any]
+) -> None:
+    engine.encoder.modality = Modality.WORDS
+    answer = await client.post(**send)
+    assert answer.status_code == 422
+    assert answer.json()["type"] == "urn:sightline:problem:model-takes-no-images"
+    assert answer.json()["detail"] == "The model tiny takes words only, so it gives images no vector."
+    assert engine.calls == 0
+    assert (await client.post("/embed/mixed", json={"texts": ["a"]})).status_code == 200
+
+
+async def test_a_model_of_images_says_that_it_takes_no_words(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    engine.encoder.modality = Modality.IMAGES
+    engine.failure = ConfigurationError("it knows images only")
+    for path, body in (("/embed/text", {"text": "a"}), ("/embed/texts", {"texts": ["a"]})):
+        answer = await client.post(path, json=body)
+        assert answer.status_code == 422
+        assert answer.json()["type"] == "urn:sightline:problem:model-takes-no-words"
+        assert "it knows images only" in answer.json()["detail"]
+    engine.encoder.modality = Modality.IMAGES_AND_WORDS
+    assert (await client.post("/embed/texts", json={"texts": ["a"]})).status_code == 503

@@ -1,0 +1,67 @@
+"""`sightline serve`: the vectors of one model over HTTP, without an index."""
+
+from rich.console import Console
+
+from cli.access import guarded
+from cli.image_urls import image_urls
+from cli.models import make_engine
+from cli.parts import Parts
+from cli.photo_tagging import make_photo_tags
+from cli.serving import Front
+from runtime.http import HttpServer
+from runtime.lifecycle import Component, ExitCode, run_components, stop_on_signals
+from runtime.probe_routes import probe_app
+from runtime.probes import Probes
+from runtime.settings import Settings
+from services.search.health_routes import starting_health_router
+from services.search.service_app import embedding_app
+
+DEFAULT_PORT = 8080
+
+
+async def serve(settings: Settings) -> ExitCode:
+    """Run until a signal. Raises `ConfigurationError` before the model is loaded, where it can be known."""
+    parts = Parts.make(settings)
+    engine = make_engine(parts)
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    probes = Probes()
+    model_ready = probes.component("model", why="it is being loaded")
+    starting = probe_app(probes, parts.registry)
+    starting.include_router(starting_health_router(settings.encoder.model))
+    front = Front(starting)
+    gate = guarded(front, settings, parts.registry, parts.log)
+    port = DEFAULT_PORT if settings.port is None else settings.port
+    server = HttpServer(gate, settings.host, port, drain_seconds=settings.drain_seconds)
+    server.bind()
+    try:
+        with stop_on_signals(parts.log) as stop:
+            async with probes, server, image_urls(settings.urls) as urls, engine:
+                photos = make_photo_tags(parts, engine)
+                front.app = embedding_app(
+                    engine,
+                    probes=probes,
+                    registry=parts.registry,
+                    routers=[photos.router],
+                    waiting=settings.access.waiting,
+                    urls=urls,
+                    healthy=settings.health_status,
+                )
+                model_ready.ready()
+                identity = engine.identity
+                console.print(
+                    f"sightline serve: {identity.model}, {identity.dimension} numbers on {engine.encoder.device}, "
+                    f"at {server.address}"
+                )
+                try:
+                    await run_components(
+                        [[photos.component], [Component("http", server.serve_until)]],
+                        stop=stop,
+                        drain_seconds=settings.drain_seconds,
+                        log=parts.log,
+                    )
+                finally:
+                    model_ready.not_ready("it is stopping")
+                    front.app = starting
+    finally:
+        server.close()
+    return ExitCode.CLEAN
