@@ -114,10 +114,10 @@ def write_keys(path: Path, keys: Sequence[ApiKey]) -> None:
         one["scopes"] = sorted(one["scopes"])
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        partial.unlink(missing_ok=True)
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                os.fchmod(stream.fileno(), 0o600)
                 json.dump(content, stream, indent=2)
                 stream.write("\n")
                 stream.flush()

@@ -158,6 +158,18 @@ async def test_where_keys_are_asked_for_one_for_ingest_does_as_well_as_the_token
     assert made.kafka.keys == (["key.jpg", "token.jpg"] if token else ["key.jpg"])
 
 
+async def test_where_no_keys_are_asked_for_the_token_is() -> None:
+    made = ingest()
+    application = FastAPI()
+    application.include_router(receiver(made, loopback=True).router)
+    keys = KeyRing(Path("none"), Log("test"))
+    gate = Gate(application, Policy(required=False, on_loopback=True), keys, CollectorRegistry())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(gate), base_url="http://127.0.0.1") as http:
+        assert (await http.post("/events", json=aws("a.jpg"))).status_code == 401
+        assert (await http.post("/events", json=aws("b.jpg"), headers=BEARER)).status_code == 200
+    assert made.kafka.keys == ["b.jpg"]
+
+
 async def test_keys_that_are_asked_for_without_a_gate_let_nobody_in() -> None:
     made = ingest()
     async with client(receiver(made, token="", with_keys=True)) as http:

@@ -106,6 +106,8 @@ async def test_without_a_key_nothing_but_probes_and_pages_is_answered(tmp_path: 
             ("POST", "/"),
             ("OPTIONS", "/v1/search"),
             ("GET", "/nothing"),
+            ("GET", "/metrics/v1/search"),
+            ("GET", "/docs2"),
             ("GET", "//v1/search"),
             ("GET", "/docs/../v1/search"),
             ("GET", "/v1/access/../search"),
@@ -119,7 +121,7 @@ async def test_without_a_key_nothing_but_probes_and_pages_is_answered(tmp_path: 
             assert problem["status"] == 401
             assert "X-Api-Key" in problem["remedy"]
             assert "sightline keys new" in problem["remedy"]
-    assert made.refused("no_key") == 16
+    assert made.refused("no_key") == 18
     assert made.app.inside == 8
 
 

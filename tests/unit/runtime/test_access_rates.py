@@ -59,6 +59,8 @@ def test_memory_is_bounded_and_who_asks_all_the_time_is_remembered() -> None:
         buckets.take(f"address {number}", once)
         assert buckets.take("busy", once) > 0
     assert len(buckets) == 100
+    assert buckets.take("address 9999", once) > 0, "the latest are remembered"
+    assert buckets.take("address 0", once) == 0, "the first are forgotten"
 
 
 def test_without_a_limit_nothing_is_kept() -> None:
