@@ -7,7 +7,7 @@ from pathlib import Path
 import boto3
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
@@ -262,6 +262,7 @@ async def test_buckets_are_opened_when_they_are_needed_as_far_as_they_are_allowe
 
 
 @given(st.binary(max_size=60), st.text(alphabet="bytes=-0123456789, ", max_size=20))
+@settings(deadline=None)
 def test_a_range_that_is_none_is_all_and_every_other_lies_within(data: bytes, header: str) -> None:
     try:
         chosen = byte_range(header, len(data))
@@ -275,6 +276,7 @@ def test_a_range_that_is_none_is_all_and_every_other_lies_within(data: bytes, he
 
 
 @given(size=st.integers(1, 1000), first=st.integers(0, 1100), length=st.integers(0, 1100))
+@settings(deadline=None)
 def test_a_range_is_cut_at_the_end(size: int, first: int, length: int) -> None:
     header = f"bytes={first}-{first + length}"
     if first >= size:

@@ -241,6 +241,7 @@ def test_a_new_process_counts_what_is_there_and_forgets_what_is_too_much(tmp_pat
 
 
 @given(st.integers(1, 5000))
+@settings(deadline=None)
 def test_sides_are_rounded_up_to_few(side: int) -> None:
     assert step(side) in SIDES
     assert step(side) >= min(side, SIDES[-1])
