@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import NAMESPACE_URL, uuid5
 
 from fastapi import FastAPI, Request, Response
@@ -23,6 +23,7 @@ TAGS = ("fox", "red apple", "cat", "sailboat", "tulip", "octopus", "lemon", "cas
 SIZES = ((320, 240), (240, 320), (400, 300), (320, 320))
 COLOURS = ("blue", "green", "yellow", "grey")
 CAMERAS = ("Canon EOS R6", "Pixel 9", None)
+T = TypeVar("T")
 FIRST = datetime(2021, 3, 1, 9, 30, tzinfo=UTC)
 
 
@@ -79,6 +80,7 @@ class FakeService:
         self.images = [made_up(number) for number in range(images)]
         self.rejected: list[dict[str, Any]] = []
         self.key: str | None = None
+        self.scopes: tuple[str, ...] = ("search", "admin")
         self.trouble: Response | None = None
         """What every request for data is answered with instead."""
         self.asked: list[tuple[str, str, dict[str, str], Any]] = []
@@ -87,6 +89,7 @@ class FakeService:
         self.no_thumbnails = False
         self._pictures = Pictures()
         self._drawn: dict[int, bytes] = {}
+        self._numbers: dict[str, int] = {}
 
     def app(self) -> FastAPI:
         """The ASGI app."""
@@ -115,7 +118,7 @@ class FakeService:
 
         @app.get("/v1/access")
         async def access() -> Any:
-            return {"required": self.key is not None, "key": None, "scopes": ["search"]}
+            return {"required": self.key is not None, "key": None, "scopes": list(self.scopes)}
 
         @app.get("/v1/status")
         async def status() -> Any:
@@ -140,12 +143,12 @@ class FakeService:
             found = [one for one in self._passing(options) if words != "nothing at all"]
             if options.get("good_only") == "true":
                 found = found[: len(found) // 4]
-            ranked = [
+            page, cursor = _page(list(enumerate(found)), options)
+            results = [
                 one | {"score": 0.4 - at / 1e5, "relevance": max(0.0, 0.98 - at / 50), "duplicates": (at % 7 == 3) * 2}
-                for at, one in enumerate(found)
+                for at, one in page
             ]
-            page, cursor = _page(ranked, options)
-            return {"results": page, "next_cursor": cursor, "took_ms": 3.21, "steps_ms": {"embed": 1, "search": 2}}
+            return {"results": results, "next_cursor": cursor, "took_ms": 3.21, "steps_ms": {"embed": 1, "search": 2}}
 
         @app.get("/v1/images")
         async def images(request: Request) -> Any:
@@ -165,7 +168,7 @@ class FakeService:
         @app.get("/v1/facets")
         async def facets(request: Request) -> Any:
             field = request.query_params["field"]
-            among = self.rejected if request.query_params.get("status") else self._passing(request.query_params)
+            among = self.rejected if field == "reason" else self._passing(request.query_params)
             counts = Counter(one["payload"][field] for one in among if field in one["payload"])
             return {"field": field, "values": [{"value": value, "count": n} for value, n in counts.most_common()]}
 
@@ -177,7 +180,7 @@ class FakeService:
 
         @app.get("/v1/images/{image_id}/thumbnail")
         async def thumbnail(image_id: str) -> Response:
-            number = next((at for at, one in enumerate(self.images) if one["id"] == image_id), None)
+            number = self._number(image_id)
             if number is None or self.no_thumbnails:
                 return problem(404, "no-thumbnail", "There is no thumbnail.", "Nothing can be done.")
             return Response(self._picture(number), media_type="image/webp")
@@ -188,7 +191,13 @@ class FakeService:
 
         @app.get("/v1/images/{image_id}/timeline")
         async def timeline(image_id: str) -> Response:
-            return JSONResponse({"steps": []})
+            steps = [{"step": "looked_at", "at": FIRST.isoformat(), "approximate": True, "detail": "It was read."}]
+            return JSONResponse({"steps": steps, "outcome": "found", "conclusion": "It is found.", "remedy": "None."})
+
+        @app.post("/v1/failures/retry")
+        async def retry_failures() -> Any:
+            self.retried += [str(one["id"]) for one in self.rejected]
+            return {"sent": len(self.rejected), "next_cursor": None}
 
         @app.post("/v1/images/{image_id}/retry")
         async def retry(image_id: str) -> Response:
@@ -197,7 +206,7 @@ class FakeService:
 
         @app.get("/v1/images/{image_id}")
         async def image(image_id: str) -> Response:
-            known = next((one for one in self.images if one["id"] == image_id), None)
+            known = next((one for one in self.images + self.rejected if one["id"] == image_id), None)
             if known is None:
                 return problem(404, "no-such-image", f"No image has the id {image_id}.", "Ask for another one.")
             return JSONResponse(known)
@@ -221,6 +230,11 @@ class FakeService:
         if "filter" in options:
             leaves.append(json.loads(options["filter"]))
         return [one for one in self.images if all(_fits(one["payload"], leaf) for leaf in leaves)]
+
+    def _number(self, image_id: str) -> int | None:
+        if len(self._numbers) != len(self.images):
+            self._numbers = {str(one["id"]): at for at, one in enumerate(self.images)}
+        return self._numbers.get(image_id)
 
     def _picture(self, number: int) -> bytes:
         kind = number % (len(TAGS) * len(SIZES))
@@ -254,7 +268,7 @@ def _fits(payload: Mapping[str, Any], leaf: Mapping[str, Any]) -> bool:
     return True
 
 
-def _page(found: Sequence[dict[str, Any]], options: Mapping[str, str]) -> tuple[list[dict[str, Any]], str | None]:
+def _page(found: Sequence[T], options: Mapping[str, str]) -> tuple[list[T], str | None]:
     start, limit = int(options.get("cursor", 0)), int(options.get("limit", 20))
     return list(found[start : start + limit]), str(start + limit) if start + limit < len(found) else None
 

@@ -1,12 +1,12 @@
 // What is asked for beside the words, as chips that can be taken away: photo, examples, filters.
 
 import { button, byId, el } from "./elements.js";
-import { FILTERS } from "./query.js";
+import { FILTERS, isRanked } from "./query.js";
 import { recallPhoto } from "./photo.js";
 import { date, t } from "./texts.js";
 import { thumbnail } from "./thumbnails.js";
 
-const TINY = 64;
+const TINY = 48; // a circle of 32, cut from the middle
 
 /** Keep the row of chips true to what is asked for. */
 export function showChips(asked) {
@@ -21,6 +21,7 @@ export function showChips(asked) {
       (query.after || query.before) && chip(spanText(query), () => asked.change({ after: "", before: "" })),
     ].filter(Boolean);
     row.replaceChildren(...chips);
+    if (query.unlike.length && !isRanked(query)) row.append(el("span", { class: "hint", text: t("unlike.alone") }));
     if (chips.length > 1) {
       const all = { photo: "", like: [], unlike: [], tag: [], bucket: [], camera: [], format: [], after: "", before: "" };
       row.append(button({ class: "text", text: t("asked.clear"), press: () => asked.change(all) }));
@@ -58,7 +59,7 @@ function chip(text, remove, ...before) {
 }
 
 function exampleChip(id, towards, remove) {
-  const made = chip(t(`${towards}.chip`), remove, thumbnail(id, { size: TINY }));
+  const made = chip(t(`${towards}.chip`), remove, thumbnail({ id }, { side: TINY }));
   made.classList.add("pictured", towards);
   return made;
 }

@@ -8,7 +8,7 @@ import { fetchAlike } from "./requests.js";
 import { fit, nameOf, tagsOf } from "./tile.js";
 import { ratioOf } from "./rows.js";
 import { percent, t } from "./texts.js";
-import { thumbnail } from "./thumbnails.js";
+import { FILM, thumbnail } from "./thumbnails.js";
 import { timeline } from "./timeline.js";
 
 const LARGE = 1024;
@@ -56,7 +56,7 @@ export class Details {
     if (!this.#dialog.open) this.#dialog.showModal();
     this.#dialog.querySelector(".close").focus();
     try {
-      const known = result ?? (await ask(`v1/images/${id}`, { signal }));
+      const known = result ?? (await ask(`v1/images/${id}`, { parameters: { status: "any" }, signal }));
       if (!result) this.#draw(known);
       const near = result?.duplicates ? this.#near(known, result.duplicates, signal, duplicates) : null;
       await Promise.all([near, timeline(this.#dialog.querySelector(".timeline"), id, signal)]);
@@ -91,7 +91,7 @@ export class Details {
       this.#dialog.close();
       this.#asked.steer(id, towards);
     };
-    const picture = thumbnail(id, { alt: t("details.picture", { name }), size: LARGE, eager: true });
+    const picture = thumbnail(result, { alt: t("details.picture", { name }), side: LARGE });
     picture.style.setProperty("--ratio", ratioOf(payload));
     const score = fit(result);
     this.#dialog.setAttribute("aria-labelledby", "details-title");
@@ -103,13 +103,14 @@ export class Details {
         el("h2", { id: "details-title", text: name }),
         el("p", { class: "hint path", text: `${payload.bucket ?? ""}/${folder}` }),
         score && el("p", { class: "how-well" }, score, el("span", { class: "hint", text: score.title })),
-        el(
-          "div",
-          { class: "row" },
-          button({ class: "go", icon: "plus", press: steer("like") }, t("like")),
-          button({ class: "quiet", icon: "minus", press: steer("unlike") }, t("unlike")),
-          this.#original(id, name),
-        ),
+        payload.status === "indexed" &&
+          el(
+            "div",
+            { class: "row" },
+            button({ class: "go", icon: "plus", press: steer("like") }, t("like")),
+            button({ class: "quiet", icon: "minus", press: steer("unlike") }, t("unlike")),
+            this.#original(id, name),
+          ),
         this.#tags(payload),
         el("section", { class: "near", hidden: true, "aria-labelledby": "near-title" }, el("h3", { id: "near-title" }), el("ul", { role: "list", class: "film" })),
         el("h3", { text: t("details.facts") }),
@@ -158,7 +159,7 @@ export class Details {
     if (!section || !found.length) return;
     section.querySelector("h3").textContent = t("duplicates.title", { n: count });
     section.querySelector("ul").replaceChildren(
-      ...found.map((one) => el("li", {}, button({ label: t("strip.open", { name: one.key }), press: () => this.#swap(one) }, thumbnail(one.id, { size: 160 })))),
+      ...found.map((one) => el("li", {}, button({ label: t("strip.open", { name: one.key }), press: () => this.#swap(one) }, thumbnail(one, { side: FILM })))),
     );
     section.hidden = false;
     if (scroll) section.scrollIntoView({ block: "nearest" });

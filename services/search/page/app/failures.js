@@ -2,12 +2,14 @@
 
 import { ask, Refusal } from "./api.js";
 import { button, el } from "./elements.js";
+import { icon } from "./icons.js";
 import { ago, number, t } from "./texts.js";
 
 const SHOWN = 50;
 
 export class Failures {
-  #reason = "";
+  #open;
+  #allowed = true;
   #answers = new Map();
   #known = "";
   #chips = el("ul", { role: "list", class: "chips" });
@@ -20,27 +22,38 @@ export class Failures {
     this.#rows,
   );
   #none = el("p", { class: "hint", text: t("failures.none") });
+  #all = button({ class: "quiet", icon: "retry", press: () => this.#retryAll() });
+  #said = el("p", { class: "hint", role: "status" });
 
-  constructor() {
+  /** `open(image)` shows what is known of one. */
+  constructor(open) {
+    this.#open = open;
     this.element = el(
       "section",
       { class: "panel failures", "aria-labelledby": "failures-title" },
-      el("h2", { id: "failures-title", text: t("failures.title") }),
+      el("div", { class: "group-head" }, el("h2", { id: "failures-title", text: t("failures.title") }), this.#all),
+      this.#said,
       this.#chips,
       this.#none,
       el("div", { class: "scrolls", tabindex: "0", role: "region", "aria-labelledby": "failures-title" }, this.#table),
     );
-    this.#table.hidden = true;
+    this.#table.hidden = this.#all.hidden = true;
+  }
+
+  /** Whether the key allows to have files looked at again. */
+  set allowed(allowed) {
+    this.#allowed = allowed;
+    this.#known = "";
+    this.#said.textContent = allowed ? "" : t("failures.scope");
   }
 
   /** Ask what was rejected; `count` is how many the status knows of. */
   async load(count) {
     try {
       const rejected = { status: "rejected" };
-      const narrowed = this.#reason ? { reason: this.#reason } : {};
       const [reasons, page] = await Promise.all([
-        count ? ask("v1/facets", { parameters: { field: "reason", ...rejected } }) : { values: [] },
-        count ? ask("v1/images", { parameters: { limit: SHOWN, ...rejected, ...narrowed, sort: "newest_indexed" } }) : { images: [] },
+        count ? ask("v1/facets", { parameters: { field: "reason" } }) : { values: [] },
+        count ? ask("v1/images", { parameters: { limit: SHOWN, ...rejected, sort: "newest_indexed" } }) : { images: [] },
       ]);
       this.#show(reasons.values, page.images);
     } catch (error) {
@@ -51,10 +64,13 @@ export class Failures {
   }
 
   #show(reasons, images) {
-    const now = JSON.stringify([reasons, images.map(({ id, version }) => [id, version]), this.#reason]);
+    const now = JSON.stringify([reasons, images.map(({ id, version }) => [id, version])]);
     if (now === this.#known) return; // whoever reads or presses something is not disturbed
     this.#known = now;
-    this.#none.hidden = reasons.length > 0;
+    const count = reasons.reduce((sum, reason) => sum + reason.count, 0);
+    this.#all.replaceChildren(icon("retry"), t("failures.all", { n: count }));
+    this.#all.hidden = !count || !this.#allowed;
+    this.#none.hidden = count > 0;
     this.#none.textContent = t("failures.none");
     this.#table.hidden = !images.length;
     this.#chips.replaceChildren(
@@ -63,7 +79,27 @@ export class Failures {
     this.#rows.replaceChildren(...images.map((image) => this.#row(image)));
   }
 
-  #row({ id, key, version, payload }) {
+  async #retryAll() {
+    this.#all.disabled = true;
+    let sent = 0;
+    try {
+      let cursor = null;
+      do {
+        const answer = await ask("v1/failures/retry", { method: "POST", parameters: { cursor }, patient: false });
+        sent += answer.sent;
+        cursor = answer.next_cursor;
+        this.#said.textContent = t("failures.sent", { n: sent });
+      } while (cursor);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      this.#said.textContent = error.status === 0 ? t("retry.away") : `${error.detail} ${error.remedy}`;
+    } finally {
+      this.#all.disabled = false;
+    }
+  }
+
+  #row(image) {
+    const { id, key, version, payload } = image;
     const answer = el("span", { class: "hint", role: "status", text: this.#answers.get(`${id} ${version}`) ?? "" });
     const again = button({
       class: "quiet",
@@ -79,10 +115,10 @@ export class Failures {
     return el(
       "tr",
       {},
-      el("th", { scope: "row" }, el("span", { class: "key", text: key }), el("small", { text: payload.bucket })),
+      el("th", { scope: "row" }, button({ class: "key", text: key, "aria-label": t("failures.open", { name: key }), press: () => this.#open(image) }), el("small", { text: payload.bucket })),
       el("td", {}, el("b", { text: inWords(payload.reason ?? "") }), el("p", { text: payload.detail ?? "" })),
       el("td", {}, el("time", { datetime: payload.indexed_at, text: ago(payload.indexed_at) })),
-      el("td", {}, again, answer),
+      el("td", {}, this.#allowed && again, answer),
     );
   }
 }

@@ -51,6 +51,7 @@ export class Filters {
     const { signal } = (this.#under = new AbortController());
     const loads = this.#groups.map((group) => group.load(query, signal, this.#counted));
     await Promise.all([...loads, this.#histogram.load(query, signal)].map((load) => load.catch(quietly)));
+    if (!signal.aborted) byId("filters").classList.remove("first");
   }
 }
 

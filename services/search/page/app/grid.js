@@ -2,6 +2,7 @@
 
 import { el } from "./elements.js";
 import { layRows, ratioOf } from "./rows.js";
+import { discard } from "./thumbnails.js";
 import { tile } from "./tile.js";
 
 const AHEAD = 1.5; // screens kept ready above and below
@@ -42,7 +43,7 @@ export class Grid {
   replace(results, complete) {
     // Whoever walked the grid with the keyboard goes on with the new results.
     this.#heldFocus ||= this.#list.contains(document.activeElement);
-    for (const element of this.#shown.values()) element.remove();
+    for (const element of this.#shown.values()) discard(element);
     this.#shown.clear();
     this.#current = 0;
     this.#results = [];
@@ -119,7 +120,7 @@ export class Grid {
     const kept = this.#list.contains(document.activeElement) ? this.#current : -1;
     for (const [at, element] of this.#shown) {
       if ((at < from || at >= to) && at !== kept) {
-        element.remove();
+        discard(element);
         this.#shown.delete(at);
       }
     }
@@ -129,7 +130,8 @@ export class Grid {
   }
 
   #show(at) {
-    const element = tile(this.#results[at], this.#acts);
+    const { width, height } = this.#laid.tiles[at];
+    const element = tile(this.#results[at], Math.max(width, height), this.#acts);
     element.dataset.at = at;
     element.setAttribute("aria-posinset", at + 1);
     this.#place(element, at);

@@ -4,10 +4,11 @@
 import { ask } from "./api.js";
 import { button, el, walkable } from "./elements.js";
 import { filterParameters } from "./requests.js";
-import { barsOf, isoDay, spanName, unitFor } from "./spans.js";
+import { barsOf, endOf, isoDay, spanName, unitFor } from "./spans.js";
 import { t } from "./texts.js";
 
 const DAY = 86_400_000;
+const UNITS = ["year", "month", "day"];
 
 export class Histogram {
   #asked;
@@ -50,12 +51,19 @@ export class Histogram {
     addEventListener("pointercancel", () => this.#stop());
   }
 
-  /** Ask for the counts; months first, then days where they are few. */
+  /** Ask for the counts: by year first, then in finer steps where the time is short enough. */
   async load(query, signal) {
     const parameters = { ...filterParameters(query), date: query.date };
-    const months = await this.#rows({ ...parameters, per: "month" }, signal);
-    this.#per = unitFor(months);
-    this.#bars = barsOf(this.#per === "day" ? await this.#rows({ ...parameters, per: "day" }, signal) : months, this.#per);
+    let per = query.after && query.before ? unitFor(query.after, query.before) : "year";
+    let rows = await this.#rows({ ...parameters, per }, signal);
+    for (;;) {
+      const finer = rows.length ? unitFor(rows[0].from, endOf(per, rows.at(-1).from)) : per;
+      if (UNITS.indexOf(finer) <= UNITS.indexOf(per)) break;
+      per = finer;
+      rows = await this.#rows({ ...parameters, per }, signal);
+    }
+    this.#per = per;
+    this.#bars = barsOf(rows, per);
     this.#draw(query);
   }
 

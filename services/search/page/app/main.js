@@ -32,7 +32,7 @@ const results = new Results(asked, {
 });
 const details = new Details(asked, () => results.grid);
 const filters = new Filters(asked, (total) => (results.total = total));
-const operations = new Operations();
+const operations = new Operations((image) => details.open(image));
 
 searchBox();
 choices();
@@ -196,5 +196,7 @@ async function about() {
   byId("key").hidden = !currentKey();
   const [status, access] = await Promise.allSettled([ask("v1/status"), ask("v1/access")]);
   if (status.value) byId("release").textContent = t("foot.release", { release: status.value.release });
-  if (access.value?.required) byId("key").hidden = false;
+  if (!access.value) return;
+  if (access.value.required) byId("key").hidden = false;
+  operations.mayRetry = access.value.scopes.includes("admin");
 }

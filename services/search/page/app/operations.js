@@ -14,12 +14,14 @@ export class Operations {
   #tiles = el("dl", { class: "numbers" });
   #speed = el("section", { class: "panel", "aria-labelledby": "speed-title" });
   #state = el("section", { class: "panel", "aria-labelledby": "state-title" });
-  #failures = new Failures();
+  #failures;
   #polls = [];
   #timer = null;
   #turn = 0;
 
-  constructor() {
+  /** `open(image)` shows what is known of a file that could not be used. */
+  constructor(open) {
+    this.#failures = new Failures(open);
     this.#view.append(
       el("h1", { text: t("nav.operations") }),
       this.#tiles,
@@ -27,6 +29,11 @@ export class Operations {
       this.#failures.element,
     );
     document.addEventListener("visibilitychange", () => this.look());
+  }
+
+  /** Whether the key allows to have files looked at again. */
+  set mayRetry(allowed) {
+    this.#failures.allowed = allowed;
   }
 
   /** Ask, and go on asking while this view is what the person sees. */
@@ -96,7 +103,7 @@ export class Operations {
       ["device", status.device],
       ["since", status.since && `${moment(status.since)} (${ago(status.since)})`],
       ["release", status.release],
-      ["reconcile", status.last_reconcile && t("state.reconcile.value", status.last_reconcile)],
+      ["reconcile", status.last_reconcile && t("state.reconcile.value", { ...status.last_reconcile, refused: status.last_reconcile.refused ?? 0 })],
     ].filter(([, value]) => value);
     this.#state.replaceChildren(
       el("h2", { id: "state-title", text: t("state.title") }),

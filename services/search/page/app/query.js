@@ -48,8 +48,8 @@ export function writeQuery(query) {
   return text ? `?${text}` : "";
 }
 
-/** Whether results are ranked by likeness, rather than all images listed. */
-export const isRanked = (query) => Boolean(query.q || query.photo || query.like.length || query.unlike.length);
+/** Whether results are ranked by likeness, rather than all images listed. "Less like" alone says nothing. */
+export const isRanked = (query) => Boolean(query.q || query.photo || query.like.length);
 
 export const isFiltered = (query) => Boolean(query.after || query.before || FILTERS.some((name) => query[name].length));
 

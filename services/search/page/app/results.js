@@ -174,6 +174,6 @@ function refusalNote(error, asked) {
     return noteOf(t("photo.gone"), t("photo.gone.hint"), [button({ class: "quiet", text: t("photo.forget"), press: () => asked.change({ photo: "" }) })]);
   }
   if (!(error instanceof Refusal)) throw error;
-  if (error.status === 401) return noteOf(t("key.needed"), error.remedy || error.detail, [button({ class: "go", text: t("key.open"), press: changeKey })]);
+  if (error.status === 401 || error.status === 403) return noteOf(error.status === 401 ? t("key.needed") : error.detail, error.remedy || error.detail, [button({ class: "go", text: t("key.open"), press: changeKey })]);
   return noteOf(error.detail, error.remedy, [over]);
 }

@@ -23,16 +23,13 @@ export const isoDay = (at) => new Date(at).toISOString().slice(0, 10);
 export const spanName = (per, at) =>
   date(at, per === "year" ? { year: "numeric" } : per === "month" ? { year: "numeric", month: "long" } : { dateStyle: "medium" });
 
-/** The finer or coarser unit in which `rows` by month are best shown. */
-export function unitFor(rows) {
-  if (!rows.length) return "month";
-  const first = new Date(rows[0].from);
-  const last = new Date(rows.at(-1).from);
-  const months = (last.getUTCFullYear() - first.getUTCFullYear()) * 12 + last.getUTCMonth() - first.getUTCMonth() + 1;
-  return months > MOST_MONTHS ? "year" : months <= 2 ? "day" : "month";
+/** The unit in which a time from `first` to `last` is best shown. */
+export function unitFor(first, last) {
+  const days = (new Date(last) - new Date(first)) / DAY;
+  return days > MOST_MONTHS * 31 ? "year" : days > 62 ? "month" : "day";
 }
 
-/** One bar for each span from the first row to the last, those without images too; rows are added up where coarser. */
+/** One bar for each span from the first row to the last, those without images too. */
 export function barsOf(rows, per, most = 400) {
   if (!rows.length) return [];
   const counts = new Map();

@@ -5,7 +5,7 @@ import { button, byId, el } from "./elements.js";
 import { isFiltered, isRanked } from "./query.js";
 import { nameOf } from "./tile.js";
 import { ago, t } from "./texts.js";
-import { thumbnail } from "./thumbnails.js";
+import { FILM, thumbnail } from "./thumbnails.js";
 
 const EVERY_MS = 4000;
 const SHOWN = 18;
@@ -27,7 +27,7 @@ export function liveStrip(asked, { open, arrived }) {
   const look = async () => {
     clearTimeout(timer);
     const mine = (turn += 1);
-    strip.hidden = !wanted() || !known?.size;
+    strip.hidden = !wanted() || known?.size === 0;
     if (!wanted()) return;
     try {
       const { images } = await ask("v1/images", { parameters: { sort: "newest_indexed", limit: SHOWN } });
@@ -35,6 +35,7 @@ export function liveStrip(asked, { open, arrived }) {
       show(images);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
+      strip.hidden = true;
       return; // refused for good, so not asked again until something changes
     }
     timer = setTimeout(look, EVERY_MS);
@@ -59,7 +60,7 @@ export function liveStrip(asked, { open, arrived }) {
     return el(
       "li",
       { class: isNew ? "new" : "", data: { is: `${image.id} ${image.version}` } },
-      button({ label: t("strip.open", { name }), press: () => open(image) }, thumbnail(image.id, { size: 160 })),
+      button({ label: t("strip.open", { name }), press: () => open(image) }, thumbnail(image, { side: FILM })),
     );
   }
 

@@ -5,21 +5,36 @@ import { address, askBlob } from "./api.js";
 import { onConnection } from "./connection.js";
 import { el } from "./elements.js";
 
-const SMALL = 320;
+const STEPS = [64, 128, 320, 640, 1024]; // what the service makes
+/** The longer side of a picture in a film strip, whose squares of 64 are cut from the middle. */
+export const FILM = 96;
+
 const SETTLED_MS = 120; // what is scrolled past sooner is not asked for
 const TRIES = 4;
 const failed = new Set();
 
-/** A picture of an image as a box that keeps its place; `alt` "" where the name stands beside it. */
-export function thumbnail(id, { alt = "", size = SMALL, eager = false } = {}) {
+/**
+ * A picture of an image as a box that keeps its place. `side` is the longer side as shown, in CSS pixels; with the
+ * image's `etag` the browser may keep it. `alt` is "" where the name stands beside it.
+ */
+export function thumbnail({ id, payload }, { side, alt = "" }) {
+  const wanted = side * (devicePixelRatio || 1) * 0.9;
+  const parameters = { size: STEPS.find((step) => step >= wanted) ?? STEPS.at(-1), etag: payload?.etag };
   const box = el("span", { class: "thumb", icon: "picture", style: { "--tint": tintOf(id) } });
-  const picture = el("img", { alt, draggable: "false", decoding: "async", loading: eager ? "eager" : "lazy" });
+  if (payload && payload.status !== "indexed") return box; // rejected or gone: there is nothing to draw
+  const picture = el("img", { alt, draggable: "false", decoding: "async", loading: "lazy" });
   picture.addEventListener("load", () => box.classList.add("shown"));
   picture.addEventListener("error", () => failed.add(box));
-  box.load = () => show(picture, id, size, box);
+  box.load = () => show(picture, `v1/images/${id}/thumbnail`, parameters, box);
   box.append(picture);
   box.load();
   return box;
+}
+
+/** Take an element away; pictures in it that are still on their way are called off, for those that are looked at now. */
+export function discard(element) {
+  for (const picture of element.querySelectorAll(".thumb:not(.shown) img")) picture.removeAttribute("src");
+  element.remove();
 }
 
 /** Ask again for what could not be shown while the service was away. */
@@ -30,10 +45,9 @@ onConnection(({ kind }) => {
   for (const box of again) box.load();
 });
 
-async function show(picture, id, size, box) {
-  const path = `v1/images/${id}/thumbnail`;
+async function show(picture, path, parameters, box) {
   if (!currentKey()) {
-    picture.src = address(path, { size });
+    picture.src = address(path, parameters);
     return;
   }
   // An <img> cannot send the key.
@@ -41,7 +55,7 @@ async function show(picture, id, size, box) {
     await pause(SETTLED_MS);
     if (!box.isConnected) return;
     try {
-      const url = URL.createObjectURL(await askBlob(path, { parameters: { size }, patient: false }));
+      const url = URL.createObjectURL(await askBlob(path, { parameters, patient: false }));
       picture.addEventListener("load", () => URL.revokeObjectURL(url), { once: true });
       picture.src = url;
       return;

@@ -10,8 +10,8 @@ export const nameOf = (key) => key.split("/").pop();
 /** The tags of an image, best first. */
 export const tagsOf = (payload) => [...(payload.tags ?? [])].sort((one, other) => other.score - one.score);
 
-/** A tile as a list item. */
-export function tile(result, { open, steer, duplicates }) {
+/** A tile as a list item; `side` is the longer side of its picture, in CSS pixels. */
+export function tile(result, side, { open, steer, duplicates }) {
   const { id, key, payload } = result;
   const name = nameOf(key);
   const tags = tagsOf(payload).slice(0, 3);
@@ -20,7 +20,7 @@ export function tile(result, { open, steer, duplicates }) {
     { class: "tile" },
     button(
       { class: "open", "aria-label": spoken(result, tags), press: () => open(result) },
-      thumbnail(id),
+      thumbnail(result, { side }),
     ),
     el(
       "div",

@@ -1,0 +1,259 @@
+"""The page with a keyboard alone, with a screen reader, and for eyes that need contrast."""
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.end_to_end.browsing import PHONE, Visit, visiting
+from tests.end_to_end.fake_service import FakeService, Served, made_up
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+VIEWS = {
+    "listing": ("", ".tile .shown"),
+    "results": (f"?q=fox&tag=drawing&like={made_up(3)['id']}&good=1", ".meter"),
+    "nothing": ("?q=nothing+at+all", "#note h2"),
+    "details": (f"?q=fox#image={made_up(1)['id']}", "#details .timeline li"),
+    "operations": ("#operations", "tbody tr"),
+}
+
+NAMELESS = """() => {
+    const nameOf = (one) => {
+        const by = one.getAttribute("aria-labelledby");
+        if (by) return by.split(" ").map((id) => document.getElementById(id)?.textContent ?? "").join(" ");
+        const label = one.getAttribute("aria-label") ?? one.labels?.[0]?.textContent;
+        return label ?? one.textContent;
+    };
+    const controls = "a[href], button, input:not([hidden]), select, [tabindex='0'], [role=switch]";
+    return [...document.querySelectorAll(controls)]
+        .filter((one) => one.checkVisibility() && !nameOf(one).trim() && !one.closest("[aria-hidden=true]"))
+        .map((one) => one.outerHTML.slice(0, 200));
+}"""
+
+PALE = """() => {
+    const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    const parse = (colour) => {
+        canvas.clearRect(0, 0, 1, 1);
+        canvas.fillStyle = "#0000";
+        canvas.fillStyle = colour;
+        canvas.fillRect(0, 0, 1, 1);
+        const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
+        return { r, g, b, a: a / 255 };
+    };
+    const over = (top, under) => {
+        const mix = (one, other) => one * top.a + other * (1 - top.a);
+        return { r: mix(top.r, under.r), g: mix(top.g, under.g), b: mix(top.b, under.b), a: 1 };
+    };
+    const ground = (element) => {
+        const layers = [];
+        for (let one = element; one; one = one.parentElement) {
+            const colour = parse(getComputedStyle(one).backgroundColor);
+            if (colour.a > 0) layers.push(colour);
+            if (colour.a === 1) break;
+        }
+        return layers.reverse().reduce((under, top) => over(top, under), { r: 255, g: 255, b: 255, a: 1 });
+    };
+    const light = ({ r, g, b }) => {
+        const [x, y, z] = [r, g, b].map((c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+    };
+    const pale = [];
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+        const element = walker.currentNode.parentElement;
+        const text = walker.currentNode.data.trim();
+        if (!text || !element.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
+        if (element.closest("script, style, noscript, option, :disabled, .unseen")) continue;
+        if (element.getClientRects().length === 0) continue;
+        const style = getComputedStyle(element);
+        const under = ground(element);
+        const [one, other] = [light(over(parse(style.color), under)), light(under)].sort((a, b) => b - a);
+        const contrast = (one + 0.05) / (other + 0.05);
+        const size = parseFloat(style.fontSize);
+        const least = size >= 24 || (size >= 18.66 && style.fontWeight >= 700) ? 3 : 4.5;
+        if (contrast < least) pale.push(`${contrast.toFixed(2)} ${element.className} ${text.slice(0, 40)}`);
+    }
+    return pale;
+}"""
+
+SMALL = """() => [...document.querySelectorAll("a[href], button, input, select")]
+    .filter((one) => one.checkVisibility({ opacityProperty: true }))
+    .filter((one) => !one.closest(".unseen, .bars, p, [aria-hidden=true]") && !one.matches(".skip, .switch input"))
+    .map((one) => [one, one.getBoundingClientRect()])
+    .filter(([, box]) => box.width && (box.width < 24 || box.height < 24))
+    .map(([one, box]) => `${box.width}x${box.height} ${one.outerHTML.slice(0, 120)}`)"""
+
+
+@pytest.fixture
+def service() -> FakeService:
+    made = FakeService()
+    made.reject("a/broken.jpg", "decode_failed", "the file ends early")
+    return made
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_text_stands_out_and_every_control_has_a_name(
+    browser: "Browser", server: Served, view: str, scheme: Any
+) -> None:
+    path, ready = VIEWS[view]
+    with visiting(browser, server.url, color_scheme=scheme, reduced_motion="reduce") as visit:
+        visit.open(path, ready)
+        visit.page.wait_for_timeout(400)
+        assert visit.page.evaluate(NAMELESS) == []
+        assert visit.page.evaluate(PALE) == []
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_controls_are_large_enough_for_a_thumb(browser: "Browser", server: Served, view: str) -> None:
+    path, ready = VIEWS[view]
+    with visiting(browser, server.url, **PHONE) as visit:
+        visit.open(path, ready)
+        assert visit.page.evaluate(SMALL) == []
+
+
+def test_the_checks_see_what_is_wrong(visit: Visit) -> None:
+    visit.open()
+    visit.page.evaluate(
+        """() => {
+            const pale = document.createElement("p");
+            pale.textContent = "hardly there";
+            pale.style.color = "#aaa";
+            const button = document.createElement("button");
+            button.style.width = button.style.height = "20px";
+            document.querySelector(".found").append(pale, button);
+        }"""
+    )
+    assert len(visit.page.evaluate(PALE)) == 1
+    assert len(visit.page.evaluate(NAMELESS)) == 1
+    assert len(visit.page.evaluate(SMALL)) == 1
+
+
+def test_there_are_landmarks_one_heading_and_a_way_past_the_filters(visit: Visit) -> None:
+    visit.open("?q=fox", ".meter")
+    for landmark in ("banner", "search", "navigation", "main", "complementary", "contentinfo"):
+        assert visit.page.get_by_role(landmark).count() == 1, landmark
+    assert visit.page.locator("h1:visible").count() == 1
+    assert visit.page.get_attribute("html", "lang") == "en"
+    visit.page.keyboard.press("Tab")
+    assert visit.page.evaluate("document.activeElement.textContent") == "Skip to the results"
+    visit.page.keyboard.press("Enter")
+    visit.page.keyboard.press("Tab")
+    assert visit.page.evaluate("document.activeElement.className") == "open"
+
+
+def test_the_number_of_results_is_announced_once(visit: Visit) -> None:
+    visit.open()
+    visit.says("#count", "40 images")
+    live = visit.page.locator("#count")
+    assert (live.get_attribute("role"), live.get_attribute("aria-live")) == ("status", "polite")
+    visit.page.evaluate(
+        """() => {
+            window.heard = [];
+            const count = document.querySelector("#count");
+            new MutationObserver(() => window.heard.push(count.textContent)).observe(count, { childList: true });
+        }"""
+    )
+    visit.search("fox")
+    visit.page.wait_for_selector(".meter")
+    visit.page.wait_for_timeout(200)
+    assert visit.page.evaluate("window.heard")[-1].startswith("40 images")
+    assert len(visit.page.evaluate("window.heard")) <= 2
+
+
+def focused(visit: Visit) -> str:
+    at = visit.page.evaluate("document.activeElement.closest('li')?.dataset.at ?? ''")
+    return str(at)
+
+
+def test_everything_can_be_done_with_the_keyboard(visit: Visit, service: FakeService) -> None:
+    keyboard = visit.page.keyboard
+    visit.open()
+    keyboard.press("/")
+    keyboard.type("fox")
+    keyboard.press("Enter")
+    visit.page.wait_for_selector(".meter")
+    keyboard.press("ArrowDown")
+    assert focused(visit) == "0"
+    keyboard.press("ArrowRight")
+    assert focused(visit) == "1"
+    first = visit.page.evaluate("document.activeElement.getBoundingClientRect().top")
+    keyboard.press("ArrowDown")
+    below = int(focused(visit))
+    assert below > 1
+    assert visit.page.evaluate("document.activeElement.getBoundingClientRect().top") != first
+    keyboard.press("ArrowUp")
+    assert focused(visit) == "1"
+    keyboard.press("End")
+    assert focused(visit) == "39"
+    visible = """() => { const box = document.activeElement.getBoundingClientRect();
+        return box.top >= document.querySelector(".top").offsetHeight && box.bottom <= innerHeight; }"""
+    assert visit.page.evaluate(visible), "what has the focus is seen"
+    keyboard.press("Home")
+    assert visit.page.evaluate(visible)
+    keyboard.press("Enter")
+    visit.says("#details-title", "IMG_00000.jpg")
+    for _ in range(40):  # the dialog keeps the focus
+        keyboard.press("Tab")
+        assert visit.page.evaluate(
+            "document.activeElement === document.body || !!document.activeElement.closest('dialog')"
+        )
+    keyboard.press("Escape")
+    visit.until("!document.querySelector('dialog[open]')")
+    visit.until("document.activeElement.closest('li')?.dataset.at === '0'")
+    # From a tile Tab leads to what can be done with it, and no further tile.
+    keyboard.press("Tab")
+    assert visit.page.evaluate("document.activeElement.ariaLabel") == "More like IMG_00000.jpg"
+    keyboard.press("Shift+Tab")
+    keyboard.press("+")
+    visit.page.wait_for_selector("#asked .like")
+    visit.until("document.body.ariaBusy !== 'true'")
+    visit.until("document.activeElement.closest('li')?.dataset.at === '0'")
+    keyboard.press("ArrowRight")
+    keyboard.press("-")
+    visit.page.wait_for_selector("#asked .unlike")
+    assert made_up(1)["id"] in visit.address()
+    visit.until("document.body.ariaBusy !== 'true' && document.activeElement.closest('li')")
+    keyboard.press("Escape")
+    assert visit.page.evaluate("document.activeElement.id") == "words"
+
+
+def test_a_filter_keeps_the_focus_when_its_counts_change(visit: Visit) -> None:
+    visit.open()
+    visit.page.wait_for_selector(".group button.chip >> nth=2")
+    visit.page.focus(".group button.chip >> nth=2")
+    pressed = visit.page.evaluate("document.activeElement.dataset.value")
+    visit.page.keyboard.press("Enter")
+    visit.page.wait_for_selector("#asked .chip")
+    visit.page.wait_for_timeout(300)
+    assert visit.page.evaluate("document.activeElement.dataset.value") == pressed
+    assert visit.page.evaluate("document.activeElement.ariaPressed") == "true"
+
+
+def test_the_focus_is_always_seen(visit: Visit) -> None:
+    visit.open("?q=fox", ".meter")
+    unseen = []
+    for _ in range(30):
+        visit.page.keyboard.press("Tab")
+        outline = """() => {
+            const one = document.activeElement;
+            const shown = (element, pseudo) => parseFloat(getComputedStyle(element, pseudo).outlineWidth) > 0
+                && getComputedStyle(element).outlineStyle !== "none";
+            const wrapped = one.closest(".box") && getComputedStyle(one.closest(".box")).boxShadow !== "none";
+            return shown(one) || wrapped || (one.nextElementSibling && shown(one.nextElementSibling)) || one.outerHTML;
+        }"""
+        answer = visit.page.evaluate(outline)
+        if answer is not True:
+            unseen.append(answer)
+    assert unseen == []
+
+
+def test_nothing_moves_for_those_who_asked_for_that(browser: "Browser", server: Served) -> None:
+    with visiting(browser, server.url, reduced_motion="reduce") as visit:
+        visit.open("?q=fox", ".meter")
+        moving = """[...document.querySelectorAll("*")].filter((one) => {
+            const style = getComputedStyle(one);
+            return parseFloat(style.transitionDuration) > 0 || style.animationName !== "none";
+        }).length"""
+        assert visit.page.evaluate(moving) == 0
