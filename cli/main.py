@@ -1,19 +1,16 @@
 """`sightline`: one command line for every way to run."""
 
-import asyncio
 import json
-import os
 import sys
-from collections.abc import Coroutine
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from runtime import log
+from cli import ask_commands, key_commands
+from cli.options import AsJson, DataDir, Host, LogLevel, MetricsFile, Model, Port, Source, run, settings_for
 from runtime.lifecycle import ExitCode
-from runtime.settings import Settings, load_settings, setting_names
+from runtime.settings import setting_names
 from schemas.errors import ConfigurationError, SightlineError
 
 app = typer.Typer(
@@ -25,36 +22,8 @@ app = typer.Typer(
 )
 letters = typer.Typer(help="Records that were rejected, with their reasons.", no_args_is_help=True)
 app.add_typer(letters, name="dead-letters")
-api_keys = typer.Typer(help="API keys: who may ask this service from elsewhere, and what.", no_args_is_help=True)
-app.add_typer(api_keys, name="keys")
-
-DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where index, dead letters and address are kept.")]
-Port = Annotated[int | None, typer.Option("--port", help="Port of the HTTP server; 0 picks a free one.")]
-Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
-Model = Annotated[str | None, typer.Option("--model", help="Encoder, by a name that `sightline models` lists.")]
-LogLevel = Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, the same that the HTTP API answers.")]
-MetricsFile = Annotated[
-    Path | None, typer.Option(help="Write the counts there too, for Prometheus' textfile collector.")
-]
-Source = Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, s3://bucket, or s3://bucket/prefix.")]
-
-
-def settings_for(*, quiet: str = "INFO", log_level: str | None = None, **options: Any) -> Settings:
-    """Settings from the environment and the options, with logs configured. Raises `ConfigurationError`.
-
-    `quiet` is the log level of a command that nobody gave one, by option or by environment.
-    """
-    chosen = os.environ.get("SIGHTLINE_LOG_LEVEL") or os.environ.get("LOG_LEVEL")
-    level = log_level.upper() if log_level else None if chosen else quiet
-    settings = load_settings(dict(os.environ), log_level=level, **options)
-    log.configure(settings.log_level)
-    return settings
-
-
-def run(work: Coroutine[Any, Any, ExitCode | None]) -> None:
-    """Run a command's coroutine and exit with its code."""
-    raise typer.Exit(int(asyncio.run(work) or ExitCode.CLEAN))
+app.add_typer(ask_commands.app)
+app.add_typer(key_commands.app, name="keys")
 
 
 @app.command()
@@ -166,55 +135,6 @@ def reconcile(
 
 
 @app.command()
-def search(
-    words: Annotated[str | None, typer.Argument(help="What to look for.")] = None,
-    image: Annotated[Path | None, typer.Option(help="Find pictures like this file.")] = None,
-    like: Annotated[str | None, typer.Option(help="Find pictures like this indexed key.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 10,
-    threshold: Annotated[float | None, typer.Option(help="Least score to show.")] = None,
-    bucket: Annotated[str | None, typer.Option(help="Only this bucket.")] = None,
-    prefix: Annotated[str | None, typer.Option(help="Only keys that begin like this.")] = None,
-    tag: Annotated[str | None, typer.Option(help="Only images with this tag.")] = None,
-    tag_score: Annotated[float | None, typer.Option(min=0, max=1, help="The least score of that tag.")] = None,
-    data_dir: DataDir = None,
-    model: Model = None,
-    as_json: AsJson = False,
-) -> None:
-    """Search by words, by an image file, or by an indexed image."""
-    from cli.search import Query
-    from cli.search import search as work
-
-    settings = settings_for(data_dir=data_dir, encoder__model=model, quiet="ERROR")
-    query = Query(
-        words=words,
-        image=image,
-        like=like,
-        limit=limit,
-        threshold=threshold,
-        bucket=bucket,
-        prefix=prefix,
-        tag=tag,
-        tag_score=tag_score,
-    )
-    run(work(settings, query, as_json=as_json))
-
-
-@app.command()
-def explain(
-    key: Annotated[str, typer.Argument(metavar="KEY", help="A key as in the bucket, or the path of a file.")],
-    bucket: Annotated[str | None, typer.Option(help="The bucket; for a folder, the folder's name.")] = None,
-    data_dir: DataDir = None,
-    model: Model = None,
-    as_json: AsJson = False,
-) -> None:
-    """Tell why a photo is found, or not: step by step with times, and what to do."""
-    from cli.explain import explain as work
-
-    settings = settings_for(data_dir=data_dir, encoder__model=model, quiet="ERROR")
-    run(work(settings, key, bucket=bucket, as_json=as_json))
-
-
-@app.command()
 def retag(
     everything: Annotated[bool, typer.Option("--all", help="Images whose tags are up to date too.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, show five changes, and change nothing.")] = False,
@@ -265,42 +185,6 @@ def list_letters(
     from cli.dead_letters import list_letters as work
 
     run(work(settings_for(data_dir=data_dir, quiet="ERROR"), limit=limit, as_json=as_json))
-
-
-@api_keys.command("new")
-def new_key(
-    name: Annotated[str, typer.Option("--name", help="What the key is called; for whom or what it is.")],
-    scope: Annotated[str, typer.Option("--scope", help="search, embed, ingest, admin; several with commas.")],
-    expires: Annotated[str | None, typer.Option("--expires", help="After 90d, 12h, 8w, or at 2030-01-31.")] = None,
-    data_dir: DataDir = None,
-) -> None:
-    """Make a key and print it, this once; what is kept is a hash. Running processes accept it within two seconds."""
-    from cli.access import keys_file
-    from cli.keys import new_key as work
-
-    raise typer.Exit(int(work(keys_file(settings_for(data_dir=data_dir, quiet="ERROR")), name, scope, expires)))
-
-
-@api_keys.command("list")
-def list_keys(
-    data_dir: DataDir = None, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
-) -> None:
-    """Show the keys by name: what they may do, and until when."""
-    from cli.access import keys_file
-    from cli.keys import list_keys as work
-
-    raise typer.Exit(int(work(keys_file(settings_for(data_dir=data_dir, quiet="ERROR")), as_json=as_json)))
-
-
-@api_keys.command("revoke")
-def revoke_key(
-    name: Annotated[str, typer.Argument(help="The name that the key was given.")], data_dir: DataDir = None
-) -> None:
-    """Take a key away; running processes refuse it within two seconds."""
-    from cli.access import keys_file
-    from cli.keys import revoke_key as work
-
-    raise typer.Exit(int(work(keys_file(settings_for(data_dir=data_dir, quiet="ERROR")), name)))
 
 
 @app.command()
