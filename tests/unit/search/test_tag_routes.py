@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -29,7 +29,7 @@ from services.search.service_app import embedding_app
 from services.search.tag_directory import DirectoryTagging
 from services.search.tag_routes import tag_router
 from stores.qdrant_server import QdrantIndex
-from stores.vectors import Vectors, Where
+from stores.vectors import StoredPoint, Vectors, Where
 from tests.unit.search.conftest import LIMITS, client_of, image_point
 from tests.unit.search.fakes import FakeEngine, FakeImage
 
@@ -425,9 +425,21 @@ async def test_what_is_indexed_gets_its_tags_from_its_vector_and_keeps_them(tmp_
     assert {point.payload.tags_version for point in stored.points} == {"by cat"}
 
 
-async def test_a_photo_that_is_about_to_be_indexed_is_waited_for(tmp_path: Path, index: QdrantIndex) -> None:
+async def test_a_photo_that_is_about_to_be_indexed_is_waited_for(
+    tmp_path: Path, index: QdrantIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get, missed = index.get, asyncio.Event()
+
+    async def told(ids: Sequence[UUID], *, with_vectors: bool = False) -> Sequence[StoredPoint]:
+        found = await get(ids, with_vectors=with_vectors)
+        if not found:
+            missed.set()
+        return found
+
+    monkeypatch.setattr(index, "get", told)
     async with tagged(tmp_path, index, patience=30) as tagging:
         answer = await tagging.directory(tagging.photos / "cats", top_k=1)
+        await asyncio.wait_for(missed.wait(), 30)
         await index.write([image_point("cats/2.JPG")])
         job = await tagging.done(answer)
         assert (job["stored"], job["read"], tagging.engine.calls) == (1, 0, 0)
