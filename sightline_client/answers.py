@@ -152,21 +152,21 @@ class DuplicatesPage(_Answer):
 
 
 class TimelineStep(_Answer):
-    """Something that happened to an image; other fields than these depend on the step."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
+    """Something that happened to an image; `at` is None where nobody recorded it."""
 
     step: str
     at: datetime | None = None
+    approximate: bool = False
+    detail: str = ""
 
 
 class Timeline(_Answer):
-    """Why an image is found, or not: what happened, and a sentence of conclusion."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
+    """Why an image is found, or not: what happened, a sentence of conclusion, and what to do."""
 
     steps: tuple[TimelineStep, ...]
+    outcome: str
     conclusion: str
+    remedy: str
 
 
 class Status(_Answer):
