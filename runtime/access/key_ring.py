@@ -59,8 +59,10 @@ class KeyRing:
         self._looked = now
         try:
             if self._seen is None or _seen(self.path) != self._seen:
+                before = self._keys
                 self._take()
-                self._log.info("api_keys_read", f"{len(self._keys)} API keys are in force", keys=len(self._keys))
+                if self._keys != before:
+                    self._log.info("api_keys_read", f"{len(self._keys)} API keys are in force", keys=len(self._keys))
             self._complaint = None
         except FileNotFoundError:
             if self._keys:

@@ -205,6 +205,18 @@ def test_the_file_is_looked_at_once_a_second_and_read_only_when_it_changed(
     assert 9 <= looks <= 10
 
 
+def test_a_file_dated_in_the_future_is_read_each_time_and_told_of_once(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = add(file, "a")
+    later = file.stat().st_mtime_ns + 3600 * 10**9
+    os.utime(file, ns=(later, later))
+    ring = Ring(file)
+    with caplog.at_level("INFO"):
+        assert all(ring.knows(text) for _ in range(5))
+    assert [record.__dict__["action"] for record in caplog.records] == ["api_keys_read"]
+
+
 def test_a_change_within_one_tick_of_the_clock_is_not_missed(file: Path) -> None:
     ring = Ring(file)
     old = add(file, "a")
