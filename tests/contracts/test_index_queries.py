@@ -113,7 +113,7 @@ async def pages_by(
 ) -> list[StoredPoint]:
     found: list[StoredPoint] = []
     cursor = None
-    while True:
+    for _ in range(1000):
         page = await index.scroll_by(field, where, descending=descending, limit=limit, cursor=cursor)
         assert len(page.points) <= limit
         found += page.points
@@ -121,6 +121,7 @@ async def pages_by(
             return found
         assert len(page.points) == limit, "only the last page is short"
         cursor = page.cursor
+    raise AssertionError("the pages never end")
 
 
 def in_order(points: list[Point], field: RangeField, where: Where, *, descending: bool) -> list[UUID]:
