@@ -3,13 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from schemas.events import EncoderIdentity, ImageFacts
+
+if TYPE_CHECKING:
+    # The search service names modalities where no picture is ever opened, and Pillow is not installed.
+    from PIL import Image
 
 Prepared = NDArray[np.uint8]
 """One image ready for the forward pass, in the encoder's own shape (for open_clip: height x width x 3)."""
@@ -97,7 +100,7 @@ class Encoder(Protocol):
         """Load weights and make one forward pass. Raises `ConfigurationError` naming what is missing and the remedy."""
         ...
 
-    def prepare(self, image: Image.Image) -> Prepared:
+    def prepare(self, image: "Image.Image") -> Prepared:
         """An upright RGB image to the model's input. CPU only.
 
         On its way it makes no more pixels than the image has, or 2 x `target_size`^2 for each time that the image is
