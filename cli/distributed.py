@@ -10,8 +10,8 @@ from rich.console import Console
 from cli.access import guarded
 from cli.address import leave_address
 from cli.assembly import Assembly, Service
+from cli.front import Front
 from cli.parts import Parts
-from cli.serving import Front
 from cli.transports import InProcessTransport, KafkaTransport
 from runtime.http import HttpServer
 from runtime.kafka.admin import check_broker, ensure_topics

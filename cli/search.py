@@ -13,7 +13,6 @@ from rich.table import Table
 
 from cli.address import find_running, key_headers
 from cli.parts import Parts
-from cli.serving import index_status, search_app
 from runtime.lifecycle import ExitCode
 from runtime.probes import Probes
 from runtime.settings import Settings
@@ -52,6 +51,7 @@ async def search_client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     from cli.models import make_engine
     from cli.one_image import one_image_of_settings
     from cli.originals import KnownStores
+    from cli.serving import index_status, search_app
 
     parts = Parts.make(settings)
     async with make_index(parts) as index, make_engine(parts) as engine, KnownStores(settings) as stores:

@@ -3,11 +3,11 @@
 from rich.console import Console
 
 from cli.access import guarded
+from cli.front import Front
 from cli.image_urls import image_urls
 from cli.models import make_engine
 from cli.parts import Parts
 from cli.photo_tagging import make_photo_tags
-from cli.serving import Front
 from runtime.http import HttpServer
 from runtime.lifecycle import Component, ExitCode, run_components, stop_on_signals
 from runtime.probe_routes import probe_app

@@ -5,12 +5,13 @@ from rich.console import Console
 from cli.access import guarded
 from cli.address import leave_address, refuse_if_running
 from cli.embedded import EmbeddedPipeline, embedded_pipeline
+from cli.front import Front
 from cli.image_urls import image_urls
 from cli.one_image import one_image_of_pipeline
 from cli.parts import Parts
 from cli.photo_tagging import folder_of, make_photo_tags
 from cli.retag_job import make_retag_job
-from cli.serving import Front, index_status, search_app
+from cli.serving import index_status, search_app
 from cli.sources import check_source
 from runtime.http import HttpServer
 from runtime.lifecycle import Component, ExitCode, run_components, stop_on_signals
