@@ -1,6 +1,5 @@
 """The index of a fleet: a Qdrant server, over gRPC."""
 
-import re
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -10,10 +9,10 @@ from uuid import UUID
 from qdrant_client import AsyncQdrantClient, models
 
 from schemas.collection import Canary, CollectionMetadata, PointPayload
-from schemas.errors import ConfigurationError, DependencyUnavailable
 from stores.cursor import cursor_at, next_id_of
 from stores.filters import Bound, KeywordField, RangeField
 from stores.points import checked_vector, chunks, foreign, least_score, newest_of_each, positive
+from stores.qdrant_checks import check_completed, check_version
 from stores.qdrant_conversion import (
     conditional_tags,
     conditional_upsert,
@@ -21,9 +20,10 @@ from stores.qdrant_conversion import (
     swept,
     vector_page,
 )
-from stores.qdrant_errors import CHECK_SERVER, DEPENDENCY, translated
+from stores.qdrant_errors import translated
 from stores.qdrant_filters import qdrant_filter
 from stores.qdrant_making import create_collection, make_payload_indexes, point_the_alias
+from stores.qdrant_queries import facet_counts, highest_version
 from stores.value_order import ValueOrder, extremes
 from stores.vectors import (
     FacetCount,
@@ -39,14 +39,10 @@ from stores.vectors import (
     Where,
 )
 
-OLDEST_SERVER = (1, 19)
-"""Before 1.19 a conditional write stood unresolved in the log, and its replay could pick other points (#9575)."""
 WRITE_CHUNK = 128
 """Points in one request."""
 READ_CHUNK = 1000
 """Points in one answer."""
-FACET_SLACK = 1000
-"""Values beyond the limit that are looked at for ties, since the server has no order among them."""
 TIED = 4
 """How many times more points are asked for while points of the same score stand on both sides of the limit."""
 METADATA_SECONDS = 60.0
@@ -95,7 +91,7 @@ class QdrantIndex:
             )
         try:
             with translated(self._place, starting=True):
-                self._check_version((await self._client.info()).version)
+                check_version((await self._client.info()).version, self._place)
                 # The health check needs no key; this does.
                 await self._client.collection_exists(self._collection)
         except BaseException:
@@ -280,15 +276,7 @@ class QdrantIndex:
         if await self.metadata() is None:
             return []
         with translated(self._place):
-            answer = await self._client.facet(
-                self._collection,
-                field.value,
-                facet_filter=qdrant_filter(where),
-                limit=limit + FACET_SLACK,
-                exact=True,
-            )
-        counts = sorted((-hit.count, str(hit.value)) for hit in answer.hits if hit.count)
-        return [FacetCount(value, -count) for count, value in counts[:limit]]
+            return await facet_counts(self._client, self._collection, field, where, limit)
 
     async def extremes(self, field: RangeField, where: Where) -> tuple[Bound, Bound] | None:
         """The least and the greatest value of a field; None where no point has it."""
@@ -299,14 +287,7 @@ class QdrantIndex:
         if await self.metadata() is None:
             return 0
         with translated(self._place):
-            records, _ = await self._client.scroll(
-                self._collection,
-                scroll_filter=qdrant_filter(Where(status=None, source=source, bucket=bucket)),
-                limit=1,
-                order_by=models.OrderBy(key="version", direction=models.Direction.DESC),
-                with_payload=["version"],
-            )
-        return max((int(record.payload["version"]) for record in records if record.payload), default=0)
+            return await highest_version(self._client, self._collection, source, bucket)
 
     async def sweep_gone(self, *, before_version: int) -> None:
         """Forget `gone` points with a lower version, by one filter that the server evaluates."""
@@ -316,7 +297,7 @@ class QdrantIndex:
             result = await self._client.delete(
                 self._collection, swept(before_version), wait=True, ordering=models.WriteOrdering.STRONG
             )
-        self._check_completed([result], 1)
+        check_completed([result], 1, self._place, self._collection)
 
     @property
     def _client(self) -> AsyncQdrantClient:
@@ -363,22 +344,4 @@ class QdrantIndex:
                 results = await self._client.batch_update_points(
                     self._collection, chunk, wait=True, ordering=models.WriteOrdering.STRONG
                 )
-            self._check_completed(results, len(chunk))
-
-    def _check_version(self, version: str) -> None:
-        numbers = re.match(r"v?(\d+)\.(\d+)", version)
-        if numbers is None or (int(numbers[1]), int(numbers[2])) < OLDEST_SERVER:
-            raise ConfigurationError(
-                f"{self._place} is version {version or 'unknown'}; Sightline needs 1.19 or newer, since an older one "
-                "may apply conditional writes wrongly after a crash. Upgrade the server"
-            )
-
-    def _check_completed(self, results: Sequence[models.UpdateResult], expected: int) -> None:
-        unfinished = sorted({str(result.status) for result in results} - {str(models.UpdateStatus.COMPLETED)})
-        if unfinished or len(results) != expected:
-            raise DependencyUnavailable(
-                DEPENDENCY,
-                f"{self._place} took {expected} writes to {self._collection} and completed not all of them "
-                f"({', '.join(unfinished) or f'{len(results)} answers'})",
-                f"They are written again. {CHECK_SERVER}",
-            )
+            check_completed(results, len(chunk), self._place, self._collection)

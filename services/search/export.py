@@ -172,15 +172,18 @@ class _Sink(io.RawIOBase):
         self._written = 0
 
     def writable(self) -> bool:
+        """Parquet's writer asks."""
         return True
 
     def write(self, data: Any) -> int:
+        """Keep bytes; answer how many."""
         piece = bytes(data)
         self._pieces.append(piece)
         self._written += len(piece)
         return len(piece)
 
     def tell(self) -> int:
+        """Bytes written so far, taken or not."""
         return self._written
 
     def taken(self) -> bytes:
