@@ -187,6 +187,7 @@ class _Sink(io.RawIOBase):
         return self._written
 
     def taken(self) -> bytes:
+        """What was written since it was taken last."""
         data = b"".join(self._pieces)
         self._pieces.clear()
         return data
