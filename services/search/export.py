@@ -121,7 +121,7 @@ class JsonLinesWriter:
         return b"".join(to_json(row) + b"\n" for row in rows)
 
     def end(self) -> bytes:
-        """Nothing."""
+        """Nothing: the last line is written."""
         return b""
 
 
