@@ -90,6 +90,19 @@ class SearchAnswer(BaseModel):
 class ImageAnswer(BaseModel):
     """One image; `vector` only where it was asked for."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": _EXAMPLE_ID,
+                "bucket": "images",
+                "key": "holiday/2024/beach.jpg",
+                "etag": "9b2cf535f27731c974343645a3985328",
+                "version": 1715783400000,
+                "payload": _EXAMPLE_PAYLOAD,
+            }
+        }
+    )
+
     id: UUID
     bucket: str
     key: str

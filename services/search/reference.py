@@ -92,13 +92,19 @@ def _parameter(openapi: Mapping[str, Any], parameter: Mapping[str, Any]) -> str:
 def _examples(openapi: Mapping[str, Any], content: Mapping[str, Any]) -> str:
     if "examples" in content:
         examples = [one["value"] for one in content["examples"].values()]
+    elif "example" in content:
+        examples = [content["example"]]
     else:
         resolved = _resolved(openapi, content.get("schema", {}))
         if "example" not in resolved and resolved.get("type") == "object" and "properties" in resolved:
             fields = ", ".join(f"<code>{escape(name)}</code>" for name in resolved["properties"])
             return f"<p>Fields: {fields}</p>"
         examples = [resolved["example"]] if "example" in resolved else []
-    return "".join(f"<pre>{escape(json.dumps(example, indent=2, ensure_ascii=False))}</pre>" for example in examples)
+    return "".join(f"<pre>{escape(_shown(example))}</pre>" for example in examples)
+
+
+def _shown(example: Any) -> str:
+    return example if isinstance(example, str) else json.dumps(example, indent=2, ensure_ascii=False)
 
 
 def _resolved(openapi: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -27,6 +27,7 @@ _BODY: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "required": ["image"],
+                    "example": {"image": "(the bytes of photo.jpg)", "text": "at dusk", "filter": '{"tag": "beach"}'},
                     "properties": {
                         "image": {
                             "type": "string",

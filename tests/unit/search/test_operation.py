@@ -124,6 +124,27 @@ async def test_openapi_has_examples_of_answers_and_bodies(client: httpx.AsyncCli
     }
 
 
+SEARCH_ROUTES = ["search", "images", "images/{id}", "tags", "facets", "statistics", "export"]
+
+
+@pytest.mark.parametrize("route", SEARCH_ROUTES)
+async def test_every_route_of_search_has_an_example_of_its_body_and_of_its_answer(
+    client: httpx.AsyncClient, route: str
+) -> None:
+    openapi = (await client.get("/openapi.json")).json()
+
+    def has_example(content: dict[str, dict[str, object]]) -> bool:
+        schema: dict[str, object] = content.get("schema", {})
+        named = openapi["components"]["schemas"].get(str(schema.get("$ref", "")).rpartition("/")[2], schema)
+        # The bytes of a file are told by their type.
+        return "example" in content or "examples" in content or "example" in named or schema.get("format") == "binary"
+
+    for operation in openapi["paths"][f"/v1/{route}"].values():
+        sent = operation.get("requestBody", {}).get("content", {})
+        for content in (*sent.values(), *operation["responses"]["200"]["content"].values()):
+            assert has_example(content)
+
+
 async def test_over_a_real_socket_an_upload_far_too_large_still_gets_its_answer(app: FastAPI) -> None:
     async with HttpServer(app, "127.0.0.1", 0) as server, httpx.AsyncClient(base_url=server.address) as client:
         for _ in range(5):
