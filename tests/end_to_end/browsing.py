@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
-PATIENCE = 15.0
+PATIENCE = 30.0
 CHROMIUM = "/usr/bin/chromium"
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
 
@@ -80,7 +80,7 @@ class Visit:
         """Wait until an element shows a text."""
         from playwright.sync_api import expect
 
-        expect(self.page.locator(selector)).to_contain_text(text)
+        expect(self.page.locator(selector)).to_contain_text(text, timeout=PATIENCE * 1000)
 
     def until(self, expression: str, argument: Any = None) -> None:
         """Wait until a JavaScript expression holds."""

@@ -325,6 +325,7 @@ def test_names_from_files_are_text_too(browser: "Browser") -> None:
         visit.page.click(".tile .open >> nth=0")
         visit.says("#details-title", "<img src=x onerror=alert(1)>.jpg")
         visit.page.keyboard.press("Escape")
+        visit.until("location.hash === ''")
         visit.open("#operations", "tbody tr")
         visit.says("tbody", "<iframe src=//example.org>")
         assert visit.page.locator("main iframe, main script, img[src='x']").count() == 0
@@ -461,6 +462,7 @@ def test_the_page_works_behind_a_path_prefix(browser: "Browser", service: FakeSe
         visit.page.click(".tile .open >> nth=0")
         visit.page.wait_for_selector("#details .large .shown")
         visit.page.keyboard.press("Escape")
+        visit.until("location.hash === ''")
         visit.open("#operations", ".numbers dd")
 
 

@@ -132,6 +132,7 @@ def test_the_checks_see_what_is_wrong(visit: Visit) -> None:
 
 def test_there_are_landmarks_one_heading_and_a_way_past_the_filters(visit: Visit) -> None:
     visit.open("?q=fox", ".meter")
+    visit.page.wait_for_selector("#filters")
     for landmark in ("banner", "search", "navigation", "main", "complementary", "contentinfo"):
         assert visit.page.get_by_role(landmark).count() == 1, landmark
     assert visit.page.locator("h1:visible").count() == 1

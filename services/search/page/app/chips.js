@@ -3,7 +3,7 @@
 import { button, byId, el } from "./elements.js";
 import { FILTERS, isRanked } from "./query.js";
 import { recallPhoto } from "./photo.js";
-import { date, t } from "./texts.js";
+import { date, shownValue, t } from "./texts.js";
 import { thumbnail } from "./thumbnails.js";
 
 const TINY = 48; // a circle of 32, cut from the middle
@@ -17,7 +17,7 @@ export function showChips(asked) {
       query.photo && photoChip(query.photo, () => asked.change({ photo: "" })),
       ...query.like.map((id) => exampleChip(id, "like", () => asked.toggle("like", id))),
       ...query.unlike.map((id) => exampleChip(id, "unlike", () => asked.toggle("unlike", id))),
-      ...FILTERS.flatMap((name) => query[name].map((value) => chip(t(`filters.${name}.chip`, { value }), () => asked.toggle(name, value)))),
+      ...FILTERS.flatMap((name) => query[name].map((value) => chip(t(`filters.${name}.chip`, { value: shownValue(name, value) }), () => asked.toggle(name, value)))),
       (query.after || query.before) && chip(spanText(query), () => asked.change({ after: "", before: "" })),
     ].filter(Boolean);
     row.replaceChildren(...chips);

@@ -1,7 +1,7 @@
 // What is known of an image, as a list of terms and values.
 
 import { el } from "./elements.js";
-import { bytes, date, moment, number, t } from "./texts.js";
+import { bytes, date, moment, number, shownValue, t } from "./texts.js";
 
 /** A description list; what is not known is left out. */
 export function factsOf(payload) {
@@ -11,7 +11,7 @@ export function factsOf(payload) {
     ["taken", taken_at && date(taken_at, { dateStyle: "long", timeStyle: "short" })],
     ["camera", camera],
     ["pixels", width && height && t("fact.pixels.value", { width, height, mega: number((width * height) / 1e6, { maximumFractionDigits: 1 }) })],
-    ["file", [format, size !== undefined && bytes(size)].filter(Boolean).join(", ")],
+    ["file", [format && shownValue("format", format), size !== undefined && bytes(size)].filter(Boolean).join(", ")],
     ["place", location && `${location.latitude ?? location.lat}, ${location.longitude ?? location.lon}`],
     ["uploaded", uploaded_at && moment(uploaded_at)],
     ["indexed", indexed_at && moment(indexed_at)],

@@ -5,7 +5,7 @@ import { button, byId, el } from "./elements.js";
 import { Histogram } from "./histogram.js";
 import { filterParameters } from "./requests.js";
 import { FILTERS, isRanked } from "./query.js";
-import { number, t } from "./texts.js";
+import { number, shownValue, t } from "./texts.js";
 
 const FIRST = 12;
 const MOST = 400;
@@ -126,12 +126,13 @@ class Group {
   }
 
   #chip(value, count, pressed) {
-    const label = t("filters.chip.label", { value, n: count });
+    const text = shownValue(this.#name, value);
+    const label = t("filters.chip.label", { value: text, n: count });
     const press = () => this.#asked.toggle(this.#name, value);
     return el(
       "li",
       {},
-      button({ class: "chip", "aria-pressed": String(pressed), "aria-label": label, data: { value }, press }, el("span", { class: "chip-text", text: value }), el("small", { text: number(count) })),
+      button({ class: "chip", "aria-pressed": String(pressed), "aria-label": label, data: { value }, press }, el("span", { class: "chip-text", text }), el("small", { text: number(count) })),
     );
   }
 }

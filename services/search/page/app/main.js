@@ -4,11 +4,9 @@ import { ask } from "./api.js";
 import { changeKey, currentKey } from "./access.js";
 import { showConnection } from "./banner.js";
 import { showChips } from "./chips.js";
-import { Details } from "./details.js";
 import { byId, el, isWriting } from "./elements.js";
 import { Filters } from "./filters.js";
 import { icon } from "./icons.js";
-import { Operations } from "./operations.js";
 import { imagesIn, rememberPhoto } from "./photo.js";
 import { Asked, isRanked, NOTHING } from "./query.js";
 import { Results } from "./results.js";
@@ -26,13 +24,15 @@ showConnection();
 
 const asked = new Asked();
 const results = new Results(asked, {
-  open: (result) => details.open(result),
+  open: show,
   steer: (id, towards) => asked.steer(id, towards),
-  duplicates: (result) => details.open(result, { duplicates: true }),
+  duplicates: (result) => show(result, { duplicates: true }),
 });
-const details = new Details(asked, () => results.grid);
+// What the first view does not show is loaded when it is first wanted.
+const details = later(async () => new (await import("./details.js")).Details(asked, () => results.grid));
+const operations = later(async () => new (await import("./operations.js")).Operations(show, access));
+const access = ask("v1/access").catch(() => null);
 const filters = new Filters(asked, (total) => (results.total = total));
-const operations = new Operations((image) => details.open(image));
 
 searchBox();
 choices();
@@ -41,9 +41,10 @@ keyboard();
 views();
 showChips(asked);
 results.load("back");
-liveStrip(asked, { open: (result) => details.open(result), arrived: countAgain() });
+liveStrip(asked, { open: show, arrived: countAgain() });
 filters.load();
-details.followAddress();
+followAddress();
+addEventListener("popstate", followAddress);
 about();
 document.documentElement.dataset.ready = "";
 
@@ -157,7 +158,7 @@ function views() {
       else link.removeAttribute("aria-current");
     }
     if (changed && !operating) requestAnimationFrame(() => scrollTo(0, scroll));
-    operations.look();
+    if (operating) operations().then((view) => view.look());
   };
   for (const link of document.querySelectorAll("[data-view=search]")) {
     link.addEventListener("click", (event) => {
@@ -194,9 +195,20 @@ function countAgain() {
 async function about() {
   byId("key").addEventListener("click", changeKey);
   byId("key").hidden = !currentKey();
-  const [status, access] = await Promise.allSettled([ask("v1/status"), ask("v1/access")]);
+  const [status, allowed] = await Promise.allSettled([ask("v1/status"), access]);
   if (status.value) byId("release").textContent = t("foot.release", { release: status.value.release });
-  if (!access.value) return;
-  if (access.value.required) byId("key").hidden = false;
-  operations.mayRetry = access.value.scopes.includes("admin");
+  if (allowed.value?.required) byId("key").hidden = false;
+}
+
+async function followAddress() {
+  if (location.hash.startsWith("#image=")) (await details()).followAddress();
+}
+
+async function show(result, how) {
+  (await details()).open(result, how);
+}
+
+function later(load) {
+  let loaded = null;
+  return () => (loaded ??= load());
 }

@@ -12,15 +12,15 @@ const REMEMBERED = 90; // polls: three minutes
 export class Operations {
   #view = byId("operations");
   #tiles = el("dl", { class: "numbers" });
-  #speed = el("section", { class: "panel", "aria-labelledby": "speed-title" });
+  #speed = el("section", { class: "panel speed", "aria-labelledby": "speed-title" });
   #state = el("section", { class: "panel", "aria-labelledby": "state-title" });
   #failures;
   #polls = [];
   #timer = null;
   #turn = 0;
 
-  /** `open(image)` shows what is known of a file that could not be used. */
-  constructor(open) {
+  /** `open(image)` shows what is known of a file that could not be used; `access` is what the key allows. */
+  constructor(open, access) {
     this.#failures = new Failures(open);
     this.#view.append(
       el("h1", { text: t("nav.operations") }),
@@ -29,11 +29,7 @@ export class Operations {
       this.#failures.element,
     );
     document.addEventListener("visibilitychange", () => this.look());
-  }
-
-  /** Whether the key allows to have files looked at again. */
-  set mayRetry(allowed) {
-    this.#failures.allowed = allowed;
+    access.then((allowed) => (this.#failures.allowed = allowed?.scopes.includes("admin") ?? true));
   }
 
   /** Ask, and go on asking while this view is what the person sees. */

@@ -2,7 +2,7 @@
 
 import { date } from "./texts.js";
 
-const MOST_MONTHS = 48;
+const MOST_MONTHS = 72;
 const DAY = 86_400_000;
 
 const START = { year: (at) => [at.getUTCFullYear(), 0, 1], month: (at) => [at.getUTCFullYear(), at.getUTCMonth(), 1], day: (at) => [at.getUTCFullYear(), at.getUTCMonth(), at.getUTCDate()] };

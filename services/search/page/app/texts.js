@@ -74,6 +74,9 @@ export function ago(value) {
   return new Intl.RelativeTimeFormat(language, { numeric: "auto" }).format(Math.trunc(seconds / length), unit);
 }
 
+/** A value of a filter as it is shown: formats are names in capitals. */
+export const shownValue = (filter, value) => (filter === "format" ? value.toUpperCase() : value);
+
 /** Such as "2.4 MB". */
 export function bytes(size) {
   const units = ["byte", "kilobyte", "megabyte", "gigabyte"];
