@@ -31,8 +31,8 @@ from stores.vectors import (
     Where,
 )
 
-WRITE_CHUNK = 32
-"""Points written in one go, about 4 ms at 512 dimensions: as long as a search has to wait for one writer."""
+WRITE_CHUNK = 16
+"""Points written in one go, about 5 ms: as long as a search has to wait for one writer."""
 READ_CHUNK = 1000
 """Points read in one go, for the same reason."""
 VECTOR_CHUNK = 256

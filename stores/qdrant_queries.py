@@ -1,15 +1,57 @@
-"""Reads of a Qdrant server that are more than one filter."""
+"""What people ask of a Qdrant server: the nearest points, counts by value, points in the order of a field."""
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from qdrant_client import AsyncQdrantClient, models
 
-from stores.filters import KeywordField
+from stores.filters import KeywordField, RangeField
+from stores.points import least_score
+from stores.qdrant_conversion import stored_point
 from stores.qdrant_filters import qdrant_filter
-from stores.vectors import FacetCount, Where
+from stores.vectors import FacetCount, Ranked, StoredPoint, Vector, Where
 
 FACET_SLACK = 1000
 """Values beyond the limit that are looked at for ties, since the server has no order among them."""
+TIED = 4
+"""How many times more points are asked for while points of the same score stand on both sides of the limit."""
+
+
+async def nearest(
+    client: AsyncQdrantClient,
+    collection: str,
+    query: Vector,
+    limit: int,
+    threshold: float | None,
+    where: Where,
+    *,
+    with_payload: bool,
+) -> list[models.ScoredPoint]:
+    """The nearest points by cosine, best first, none below `threshold`."""
+    bound, least = least_score(threshold)
+    answer = await client.query_points(
+        collection,
+        query=query.tolist(),
+        limit=limit,
+        query_filter=qdrant_filter(where),
+        score_threshold=bound,
+        with_payload=with_payload,
+    )
+    return [hit for hit in answer.points if hit.score >= least]
+
+
+async def rank(
+    client: AsyncQdrantClient, collection: str, query: Vector, limit: int, threshold: float | None, where: Where
+) -> list[Ranked]:
+    """The nearest points, best first, ties by id, those at the limit too."""
+    asked = limit + 1
+    while True:
+        hits = await nearest(client, collection, query, asked, threshold, where, with_payload=False)
+        if len(hits) < asked or hits[limit - 1].score != hits[-1].score:
+            break
+        asked *= TIED
+    best = sorted((-hit.score, UUID(str(hit.id))) for hit in hits)[:limit]
+    return [Ranked(one, -score) for score, one in best]
 
 
 async def facet_counts(
@@ -21,6 +63,21 @@ async def facet_counts(
     )
     counts = sorted((-hit.count, str(hit.value)) for hit in answer.hits if hit.count)
     return [FacetCount(value, -count) for count, value in counts[:limit]]
+
+
+async def ordered(
+    client: AsyncQdrantClient, collection: str, field: RangeField, where: Where, descending: bool, limit: int
+) -> Sequence[StoredPoint]:
+    """Points that have the field, in the order of its values; which ones of the last value are there is chance."""
+    direction = models.Direction.DESC if descending else models.Direction.ASC
+    records, _ = await client.scroll(
+        collection,
+        scroll_filter=qdrant_filter(where),
+        limit=limit,
+        order_by=models.OrderBy(key=field.value, direction=direction),
+        with_payload=True,
+    )
+    return [stored_point(record) for record in records]
 
 
 async def highest_version(client: AsyncQdrantClient, collection: str, source: str, bucket: str) -> int:

@@ -11,7 +11,7 @@ from qdrant_client import AsyncQdrantClient, models
 from schemas.collection import Canary, CollectionMetadata, PointPayload
 from stores.cursor import cursor_at, next_id_of
 from stores.filters import Bound, KeywordField, RangeField
-from stores.points import checked_vector, chunks, foreign, least_score, newest_of_each, positive
+from stores.points import checked_vector, chunks, foreign, newest_of_each, positive
 from stores.qdrant_checks import check_completed, check_version
 from stores.qdrant_conversion import (
     conditional_tags,
@@ -23,7 +23,7 @@ from stores.qdrant_conversion import (
 from stores.qdrant_errors import translated
 from stores.qdrant_filters import qdrant_filter
 from stores.qdrant_making import create_collection, make_payload_indexes, point_the_alias
-from stores.qdrant_queries import facet_counts, highest_version
+from stores.qdrant_queries import facet_counts, highest_version, nearest, ordered, rank
 from stores.value_order import ValueOrder, extremes
 from stores.vectors import (
     FacetCount,
@@ -43,8 +43,6 @@ WRITE_CHUNK = 128
 """Points in one request."""
 READ_CHUNK = 1000
 """Points in one answer."""
-TIED = 4
-"""How many times more points are asked for while points of the same score stand on both sides of the limit."""
 METADATA_SECONDS = 60.0
 """How long the collection's metadata is believed: other processes change its canary."""
 
@@ -168,13 +166,13 @@ class QdrantIndex:
         self, vector: Vector, *, limit: int, threshold: float | None = None, where: Where = Where()
     ) -> Sequence[Hit]:
         """The nearest points by cosine, best first, none below `threshold`."""
-        hits = await self._nearest(vector, positive(limit), threshold, where, with_payload=True)
-        _, least = least_score(threshold)
-        return [
-            Hit(UUID(str(hit.id)), hit.score, PointPayload.model_validate(hit.payload))
-            for hit in hits
-            if hit.score >= least
-        ]
+        positive(limit)
+        query = await self._query(vector)
+        if query is None:
+            return []
+        with translated(self._place):
+            hits = await nearest(self._client, self._collection, query, limit, threshold, where, with_payload=True)
+        return [Hit(UUID(str(hit.id)), hit.score, PointPayload.model_validate(hit.payload)) for hit in hits]
 
     async def get(self, ids: Sequence[UUID], *, with_vectors: bool = False) -> Sequence[StoredPoint]:
         """The points that exist, of any status, in no order."""
@@ -252,16 +250,11 @@ class QdrantIndex:
     ) -> Sequence[Ranked]:
         """The nearest points without payloads, best first, ties by id, none below `threshold`."""
         positive(limit)
-        asked = limit + 1
-        while True:
-            hits = await self._nearest(vector, asked, threshold, where, with_payload=False)
-            if len(hits) < asked or hits[limit - 1].score != hits[-1].score:
-                break
-            # Which of the points that share the last score are among so many is chance.
-            asked *= TIED
-        _, least = least_score(threshold)
-        best = sorted((-hit.score, UUID(str(hit.id))) for hit in hits if hit.score >= least)[:limit]
-        return [Ranked(one, -score) for score, one in best]
+        query = await self._query(vector)
+        if query is None:
+            return []
+        with translated(self._place):
+            return await rank(self._client, self._collection, query, limit, threshold, where)
 
     async def scroll_by(
         self, field: RangeField, where: Where, *, descending: bool, limit: int, cursor: str | None = None
@@ -305,38 +298,16 @@ class QdrantIndex:
             raise RuntimeError(f"the index {self._collection} is not open; use it inside `async with`")
         return self._connected
 
-    async def _nearest(
-        self, vector: Vector, limit: int, threshold: float | None, where: Where, *, with_payload: bool
-    ) -> Sequence[models.ScoredPoint]:
+    async def _query(self, vector: Vector) -> Vector | None:
+        """The vector, checked; None where there is no collection to compare it with."""
         stored = await self.metadata()
-        if stored is None:
-            return []
-        query = checked_vector(vector, stored.encoder.dimension, "the query")
-        bound, _ = least_score(threshold)
-        with translated(self._place):
-            answer = await self._client.query_points(
-                self._collection,
-                query=query.tolist(),
-                limit=limit,
-                query_filter=qdrant_filter(where),
-                score_threshold=bound,
-                with_payload=with_payload,
-            )
-        return answer.points
+        return None if stored is None else checked_vector(vector, stored.encoder.dimension, "the query")
 
     async def _ordered(self, field: RangeField, where: Where, descending: bool, limit: int) -> Sequence[StoredPoint]:
         if await self.metadata() is None:
             return []
-        direction = models.Direction.DESC if descending else models.Direction.ASC
         with translated(self._place):
-            records, _ = await self._client.scroll(
-                self._collection,
-                scroll_filter=qdrant_filter(where),
-                limit=limit,
-                order_by=models.OrderBy(key=field.value, direction=direction),
-                with_payload=True,
-            )
-        return [stored_point(record) for record in records]
+            return await ordered(self._client, self._collection, field, where, descending, limit)
 
     async def _update(self, operations: Sequence[models.UpdateOperation]) -> None:
         for chunk in chunks(operations, WRITE_CHUNK):
