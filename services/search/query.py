@@ -8,11 +8,13 @@ from uuid import UUID
 from schemas.collection import PointPayload, Status
 from services.search.collection import Collection
 from services.search.embedding import EmbeddingEngine
-from services.search.examples import Example, ExampleVectors, ImageFetcher, IndexedImage
+from services.search.examples import Example, ExampleVectors, ImageFetcher, IndexedImage, Words
+from services.search.folding import Folded, Folding
 from services.search.limits import DATED_DEPTH, RANKING_DEPTH
 from services.search.options import Ranking, SearchOptions
 from services.search.paging import Digest, Place, after, after_date, cursor_of, date_order, digest_of, place_of
 from services.search.problems import Problem, ProblemKind
+from services.search.relevance import Calibration, Scale
 from stores.filters import Filter, RangeField
 from stores.vectors import ForeignCollection, Ranked, StoredPoint, Vector, VectorIndex, Where
 
@@ -66,6 +68,8 @@ class Searcher:
         self._index = index
         self._engine = engine
         self._collection = collection or Collection(index)
+        self._calibration = Calibration(index, engine, self._collection)
+        self._folding = Folding(index, self._collection)
         self._vectors = ExampleVectors(engine, self._stored, urls)
 
     async def search(self, examples: Sequence[Example], options: SearchOptions, *conditions: Filter) -> Results:
@@ -82,9 +86,10 @@ class Searcher:
         steps.done("embed")
         if vector is None:
             return Results([], None, steps.ms)
+        scale = await self._calibration.of(vector, images=_share_of_images(examples))
         if options.sort.date is None:
-            return await self._by_relevance(vector, where, options, place, digest, steps)
-        return await self._by_date(vector, where, options, options.sort.date, place, digest, steps)
+            return await self._by_relevance(vector, where, options, scale, place, digest, steps)
+        return await self._by_date(vector, where, options, scale, options.sort.date, place, digest, steps)
 
     async def best(
         self, examples: Sequence[Example], ranking: Ranking, *, limit: int
@@ -97,7 +102,8 @@ class Searcher:
         if vector is None:
             return [], Judged([])
         where = ranking.where(without=_indexed(examples))
-        _, judged, rest = await self._ranked(vector, where, ranking, limit)
+        scale = await self._calibration.of(vector, images=_share_of_images(examples))
+        _, judged, rest = await self._ranked(vector, where, ranking, scale, limit)
         return rest[:limit], judged
 
     async def found(self, page: Sequence[Ranked], judged: Judged) -> list[Found]:
@@ -124,11 +130,12 @@ class Searcher:
         vector: Vector,
         where: Where,
         options: SearchOptions,
+        scale: Scale | None,
         place: Place | None,
         digest: Digest,
         steps: "_Steps",
     ) -> Results:
-        ranked, judged, rest = await self._ranked(vector, where, options, options.limit, place)
+        ranked, judged, rest = await self._ranked(vector, where, options, scale, options.limit, place)
         page = rest[: options.limit]
         steps.done("search")
         cursor = None
@@ -141,7 +148,13 @@ class Searcher:
         return Results(_found(page, payloads, judged), cursor, steps.ms)
 
     async def _ranked(
-        self, vector: Vector, where: Where, ranking: Ranking, limit: int, place: Place | None = None
+        self,
+        vector: Vector,
+        where: Where,
+        ranking: Ranking,
+        scale: Scale | None,
+        limit: int,
+        place: Place | None = None,
     ) -> tuple[Sequence[Ranked], Judged, Sequence[Ranked]]:
         """The nearest points; as they are judged; and of these the ones after a place, more than `limit` if there are.
 
@@ -149,8 +162,8 @@ class Searcher:
         """
         depth = min(RANKING_DEPTH, (place.depth if place else 0) + limit + SPARE)
         while True:
-            ranked = await self._index.rank(vector, limit=depth, threshold=ranking.threshold, where=where)
-            judged = await self._judged(vector, ranked, ranking)
+            ranked = await self._index.rank(vector, limit=depth, threshold=_least(ranking, scale), where=where)
+            judged = await self._judged(ranked, ranking, scale)
             rest = after(place, judged.ranked)
             if len(rest) > limit or len(ranked) < depth or depth == RANKING_DEPTH:
                 return ranked, judged, rest
@@ -161,14 +174,15 @@ class Searcher:
         vector: Vector,
         where: Where,
         options: SearchOptions,
+        scale: Scale | None,
         date: RangeField,
         place: Place | None,
         digest: Digest,
         steps: "_Steps",
     ) -> Results:
         newest_first = options.sort.newest_first
-        ranked = await self._index.rank(vector, limit=DATED_DEPTH, threshold=options.threshold, where=where)
-        judged = await self._judged(vector, ranked, options)
+        ranked = await self._index.rank(vector, limit=DATED_DEPTH, threshold=_least(options, scale), where=where)
+        judged = await self._judged(ranked, options, scale)
         steps.done("search")
         payloads = await self._payloads([one.id for one in judged.ranked])
         dated = [(getattr(payloads[one.id], date.value), one.id, one) for one in judged.ranked if one.id in payloads]
@@ -189,8 +203,9 @@ class Searcher:
         vector = await self._vectors.vector(examples)
         return vector if comparable else None
 
-    async def _judged(self, vector: Vector, ranked: Sequence[Ranked], ranking: Ranking) -> Judged:
-        return Judged(ranked)
+    async def _judged(self, ranked: Sequence[Ranked], ranking: Ranking, scale: Scale | None) -> Judged:
+        folded = await self._folding.fold(ranked) if ranking.fold else Folded(ranked, {})
+        return Judged(folded.ranked, scale.relevance if scale else lambda _: None, folded.duplicates)
 
     async def _payloads(self, ids: Sequence[UUID]) -> dict[UUID, PointPayload]:
         # An image may go between the ranking and this; it is then not answered.
@@ -241,6 +256,19 @@ def _found(page: Sequence[Ranked], payloads: Mapping[UUID, PointPayload], judged
         for one in page
         if one.id in payloads
     ]
+
+
+def _least(ranking: Ranking, scale: Scale | None) -> float | None:
+    """The least cosine of a result. Without a scale nothing is known to be no good match."""
+    bounds = [ranking.threshold, scale.good if scale and ranking.good_only else None]
+    return max((bound for bound in bounds if bound is not None), default=None)
+
+
+def _share_of_images(examples: Sequence[Example]) -> float:
+    """How much of a query its images are, 0 to 1, by weight."""
+    weights = [abs(one.weight) for one in examples]
+    images = [weight for one, weight in zip(examples, weights, strict=True) if not isinstance(one.subject, Words)]
+    return sum(images) / (sum(weights) or 1.0)
 
 
 def _indexed(examples: Sequence[Example]) -> tuple[UUID, ...]:

@@ -173,7 +173,7 @@ class FakeIndex:
         found = [point for point in self._matching(where) if point.id >= start]
         following = cursor_at(found[limit].id) if len(found) > limit else None
         rows = [(one.id, one.payload.version, one.vector) for one in found[:limit] if one.vector is not None]
-        vectors = np.array([vector for _, _, vector in rows], dtype=np.float32).reshape(len(rows), -1)
+        vectors = np.array([vector for _, _, vector in rows], dtype=np.float32).reshape(len(rows), DIMENSION)
         return VectorPage([one for one, _, _ in rows], [version for _, version, _ in rows], vectors, following)
 
     async def set_tags(self, news: Sequence[NewTags]) -> None:
