@@ -130,7 +130,7 @@ def report(asked: Questions) -> None:
     print("\n| cut | precision | recall | F1 | none where nothing is right | all |\n|---|---|---|---|---|---|")
     for name, found in cuts:
         print(f"| {name} | {figures(found, asked)} |")
-    print("\n| F1 of | " + " | ".join(name for name, _ in cuts) + " |\n" + "---|" * (len(cuts) + 1))
+    print("\n| F1 of | " + " | ".join(name for name, _ in cuts) + " |\n|" + "---|" * (len(cuts) + 1))
     for kind in dict.fromkeys(asked.kinds):
         of = np.array([one == kind for one in asked.kinds])
         shares = [f"{f1_of(found[of], asked.right[of]).mean():.3f}" for _, found in cuts]

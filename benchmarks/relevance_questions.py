@@ -42,13 +42,15 @@ class Questions:
     @property
     def answerable(self) -> Truth:
         """Of shape (questions,): whether anything is right."""
-        return self.right.any(axis=1)
+        return np.asarray(self.right.any(axis=1), dtype=np.bool_)
 
     @property
     def weights(self) -> NDArray[np.float64]:
         """What each question counts; they add up to 1."""
         some = self.answerable
-        return np.where(some, (1 - UNANSWERABLE) / some.sum(), UNANSWERABLE / max(1, (~some).sum()))
+        each, other = (1 - UNANSWERABLE) / some.sum(), UNANSWERABLE / max(1, (~some).sum())
+        weights: NDArray[np.float64] = np.where(some, each, other).astype(np.float64)
+        return weights
 
 
 class Drawer:

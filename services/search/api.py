@@ -10,6 +10,8 @@ from runtime.probes import Probes, Readiness
 from services.search.access import access_router, declare_security
 from services.search.answers import StatusAnswer, json_response
 from services.search.collection import Collection
+from services.search.duplicate_routes import duplicate_router
+from services.search.duplicates import Duplicates
 from services.search.embed_routes import embed_router
 from services.search.embedding import EmbeddingEngine
 from services.search.examples import ImageFetcher
@@ -68,6 +70,7 @@ def create_app(
     app.include_router(search_router(searcher, limits), dependencies=started)
     app.include_router(image_router(searcher, Listing(index, collection)), dependencies=started)
     app.include_router(facet_router(Statistics(index, collection)), dependencies=started)
+    app.include_router(duplicate_router(Duplicates(index, collection)), dependencies=started)
     app.include_router(export_router(Export(index, collection, searcher, limits)), dependencies=started)
     app.include_router(embed_router(engine, limits, urls or NoUrls()), dependencies=started)
     app.include_router(photo_search_router(searcher, limits), dependencies=started)

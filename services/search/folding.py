@@ -6,6 +6,7 @@ result depends on better ones alone: however far a ranking is read, its beginnin
 was folded on one page comes on none. That holds for the best `FOLDED_DEPTH` of a ranking; beyond, nothing is folded.
 """
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,9 @@ FOLDED_DEPTH = 1000
 
 READ_CHUNK = 100
 """Vectors read in one go, so that other searches come in between."""
+
+AT_ONCE = 200
+"""Results that are compared in less time than it takes to hand them to a thread and wait for it."""
 
 REMEMBERED = 5000
 REMEMBERED_SECONDS = 60.0
@@ -109,7 +113,9 @@ class Folding:
             return Folded(ranked, {})
         best, rest = ranked[:FOLDED_DEPTH], ranked[FOLDED_DEPTH:]
         nearness = nearness_of(metadata.encoder.model)
-        folded = fold(best, await self._looks([one.id for one in best]), nearness.same if nearness else None)
+        looks, same = await self._looks([one.id for one in best]), nearness.same if nearness else None
+        # A thousand are compared in 40 ms, which other requests need not wait for.
+        folded = fold(best, looks, same) if len(best) <= AT_ONCE else await asyncio.to_thread(fold, best, looks, same)
         return Folded([*folded.ranked, *rest], folded.duplicates)
 
     async def _looks(self, ids: Sequence[UUID]) -> dict[UUID, Look]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -14,17 +15,17 @@ from hypothesis import strategies as st
 from schemas.collection import CollectionMetadata
 from services.search.collection import Collection
 from services.search.folding import FOLDED_DEPTH, PICTURES, Folding, Look, fold
-from stores.vectors import Point, Ranked, VectorIndex
+from stores.vectors import Point, Ranked, Vector, VectorIndex
 from tests.unit.search.conftest import image_point, made_for
 from tests.unit.search.fakes import FakeIndex, identity, unit_vector
 
 
-def turned(vector: np.ndarray, by: float, towards: str) -> np.ndarray:  # type: ignore[type-arg]
+def turned(vector: Vector, by: float, towards: str) -> Vector:
     """The vector turned so that its cosine with what it was is `by`."""
     other = unit_vector(towards).astype(np.float64)
     other -= (other @ vector) * vector
     other /= np.linalg.norm(other)
-    made: np.ndarray = (by * vector + np.sqrt(1 - by * by) * other).astype(np.float32)  # type: ignore[type-arg]
+    made: Vector = (by * vector + np.sqrt(1 - by * by) * other).astype(np.float32)
     return made
 
 
@@ -116,11 +117,12 @@ async def pictures(index: VectorIndex) -> list[Point]:
     return points
 
 
-async def pages(client: httpx.AsyncClient, limit: int, **options: object) -> list[dict[str, object]]:
-    found, cursor = [], None
+async def pages(client: httpx.AsyncClient, limit: int, **options: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    cursor = None
     while True:
-        parameters = {"q": "IMG beach", "limit": limit} | options | ({"cursor": cursor} if cursor else {})
-        answer = (await client.get("/v1/search", params=parameters)).json()  # type: ignore[arg-type]
+        parameters = {"q": "IMG beach", "limit": str(limit)} | options | ({"cursor": cursor} if cursor else {})
+        answer = (await client.get("/v1/search", params=parameters)).json()
         found += answer["results"]
         cursor = answer["next_cursor"]
         if cursor is None:
@@ -138,7 +140,7 @@ async def test_near_duplicates_are_one_result_with_their_number_and_come_on_no_l
     assert [one["key"] for one in found].count("3-beach") == 1, "similar is not the same"
     assert sum(str(one["key"]).endswith("cat") for one in found) == 1
     keys = [one["key"] for one in await pages(client, limit, fold="false")]
-    assert sorted(keys) == sorted(point.payload.key for point in pictures)
+    assert sorted(map(str, keys)) == sorted(point.payload.key for point in pictures)
 
 
 async def test_by_date_they_are_folded_too_and_a_search_by_photo_folds_nothing(
