@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` and `make test`. `make check` changes nothing.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check fix lock bench bench-models bench-queries bench-retag docs stack-up stack-down clean
+.PHONY: help install demo test test-slow check fix lock bench bench-models bench-queries bench-retag docs screenshots stack-up stack-down clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -60,6 +60,9 @@ bench-retag: install ## Images tagged anew per second, from an index of 100,000
 lock: ## Pin the requirements again
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-header --all-extras --group dev pyproject.toml -o requirements.lock
+
+screenshots: install ## Take the README's screenshots of the page again
+	SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/end_to_end/test_page_screenshots.py
 
 stack-up: install ## Start Kafka and an S3 server whose notifications reach it; prints KEY=value lines
 	@$(BIN)/python -m deploy.stack up

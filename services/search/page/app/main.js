@@ -50,6 +50,7 @@ document.documentElement.dataset.ready = "";
 
 function searchBox() {
   const words = byId("words");
+  if (matchMedia("(max-width: 520px)").matches) words.placeholder = t("box.placeholder.short");
   const show = () => {
     words.value = asked.query.q;
     document.title = asked.query.q ? t("title.words", { words: asked.query.q }) : "Sightline";
