@@ -175,12 +175,16 @@ def _listen(host: str, port: int) -> socket.socket:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
     # It listens at once: on Linux two sockets may be bound to one port until the first of them listens.
-    return socket.create_server(
+    listening = socket.create_server(
         (str(address[0]), int(address[1])),
         family=family,
         backlog=_BACKLOG,
         dualstack_ipv6=family == socket.AF_INET6 and address[0] == "::" and socket.has_dualstack_ipv6(),
     )
+    # asyncio sets it only where the socket names its protocol, which this one does not. Without it every answer but
+    # a connection's first waits some 40 ms for the client's delayed acknowledgement; what is accepted inherits it.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def _sentence(host: str, port: int, error: OSError) -> str:

@@ -31,7 +31,7 @@ _EXAMPLE_PAYLOAD: JsonDict = {
     "uploaded_at": "2024-05-15T14:30:00Z",
     "width": 4032,
     "height": 3024,
-    "format": "JPEG",
+    "format": "jpeg",
     "taken_at": "2024-05-11T16:03:20Z",
     "camera": "Canon EOS R6",
     "orientation": 6,

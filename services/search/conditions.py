@@ -36,7 +36,8 @@ def timestamp(value: object) -> datetime:
 
 
 def _format_name(value: str) -> str:
-    return {"JPG": "JPEG", "TIF": "TIFF"}.get(value.upper(), value.upper())
+    name = value.lower()
+    return {"jpg": "jpeg", "tif": "tiff"}.get(name, name)
 
 
 Timestamp = Annotated[datetime, BeforeValidator(timestamp)]
@@ -68,7 +69,7 @@ class Conditions(BaseModel):
         examples=["Canon EOS R6"],
     )
     format: FormatName | None = Field(
-        None, min_length=1, max_length=20, description="Only this image format, in any case.", examples=["JPEG"]
+        None, min_length=1, max_length=20, description="Only this image format, in any case.", examples=["jpeg"]
     )
     taken_after: Timestamp | None = Field(
         None, description="Taken at this time or later, by the camera's clock (EXIF).", examples=["2024-05-15"]

@@ -117,7 +117,7 @@ def export_router(export: Export) -> APIRouter:
 
         It is streamed, so it may be of any size. In CSV, tags are a JSON object in one cell, and a text that a
         spreadsheet would compute as a formula has an apostrophe before it; the other formats have it as it is.
-        `format` is the file's format here; that of images goes into `filter`: `{"format": "JPEG"}`.
+        `format` is the file's format here; that of images goes into `filter`: `{"format": "jpeg"}`.
         """
         writer = writer_of(options.format)
         pages = export.pages(options)

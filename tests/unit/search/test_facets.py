@@ -28,10 +28,10 @@ async def index(engine: FakeEngine) -> FakeIndex:
     await index.write(
         [
             image_point(
-                "a.jpg", tags=_tags("beach", "sea"), camera="R6", format="JPEG", taken_at=_at("2024-02-28T23:59")
+                "a.jpg", tags=_tags("beach", "sea"), camera="R6", format="jpeg", taken_at=_at("2024-02-28T23:59")
             ),
-            image_point("b.jpg", tags=_tags("sea", "beach"), camera="R6", format="JPEG", taken_at=_at("2024-03-01")),
-            image_point("c.png", tags=_tags("beach"), format="PNG", bucket="other", taken_at=_at("2025-03-01")),
+            image_point("b.jpg", tags=_tags("sea", "beach"), camera="R6", format="jpeg", taken_at=_at("2024-03-01")),
+            image_point("c.png", tags=_tags("beach"), format="png", bucket="other", taken_at=_at("2025-03-01")),
             image_point("d.png", uploaded_at=_at("2020-01-01")),
             rejected("bad.jpg"),
             image_point("gone.jpg", status=Status.GONE),
@@ -74,7 +74,7 @@ async def test_counts_are_of_the_images_that_the_filters_leave(
     [
         ("bucket", [("images", 3), ("other", 1)]),
         ("camera", [("R6", 2)]),
-        ("format", [("JPEG", 2), ("PNG", 1)]),
+        ("format", [("jpeg", 2), ("png", 1)]),
         ("tag", [("beach", 3), ("sea", 2)]),
         ("reason", [("not_an_image", 1)]),
         ("status", [("indexed", 4), ("gone", 1), ("rejected", 1)]),

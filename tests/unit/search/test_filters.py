@@ -36,7 +36,7 @@ PICTURES = [
     _picture(
         "a/beach.jpg",
         camera="Canon EOS R6",
-        format="JPEG",
+        format="jpeg",
         size=100,
         taken_at=datetime(2024, 5, 1, tzinfo=UTC),
         tags=[{"tag": "beach", "score": 0.9}, {"tag": "people", "score": 0.2}],
@@ -44,12 +44,12 @@ PICTURES = [
     _picture(
         "a/crowd.png",
         camera="Pixel 8",
-        format="PNG",
+        format="png",
         size=200,
         taken_at=datetime(2024, 6, 1, tzinfo=UTC),
         tags=[{"tag": "beach", "score": 0.3}, {"tag": "people", "score": 0.9}],
     ),
-    _picture("b/plain.webp", format="WEBP", size=300, uploaded_at=datetime(2024, 7, 1, tzinfo=UTC)),
+    _picture("b/plain.webp", format="webp", size=300, uploaded_at=datetime(2024, 7, 1, tzinfo=UTC)),
     _picture("b/bare.jpg", bucket="holiday", source="folder"),
 ]
 
@@ -176,7 +176,7 @@ SIZES = st.sampled_from([0, 10, 20])
 LEAVES = st.one_of(
     st.fixed_dictionaries({"tag": TAGS}, optional={"tag_score": SCORES, "bucket": st.sampled_from(["x", "y"])}),
     st.fixed_dictionaries({"camera": TAGS}, optional={"taken_after": DAYS, "size_min": SIZES}),
-    st.fixed_dictionaries({"format": st.sampled_from(["jpeg", "PNG"])}, optional={"taken_before": DAYS}),
+    st.fixed_dictionaries({"format": st.sampled_from(["JPEG", "png"])}, optional={"taken_before": DAYS}),
     st.fixed_dictionaries({"prefix": TAGS}, optional={"size_max": SIZES}),
     st.fixed_dictionaries({"uploaded_after": DAYS}, optional={"uploaded_before": DAYS}),
 )
@@ -200,7 +200,7 @@ PAYLOADS = st.builds(
     key=st.sampled_from(["a1", "b2", "c3"]),
     bucket=st.sampled_from(["x", "y"]),
     camera=st.none() | TAGS,
-    format=st.sampled_from([None, "JPEG", "PNG"]),
+    format=st.sampled_from([None, "jpeg", "png"]),
     size=st.none() | st.sampled_from([5, 10, 20]),
     taken_at=st.none() | DAYS.map(timestamp),
     uploaded_at=st.none() | DAYS.map(timestamp),
@@ -218,7 +218,7 @@ def _fits(tree: Any, payload: PointPayload) -> bool:
         return not _fits(tree["not"], payload)
     plain = {"bucket": payload.bucket, "camera": payload.camera, "format": payload.format}
     for name, wanted in tree.items():
-        if name in plain and plain[name] != (wanted.upper() if name == "format" else wanted):
+        if name in plain and plain[name] != (wanted.lower() if name == "format" else wanted):
             return False
         if name == "prefix" and not payload.key.startswith(wanted):
             return False
