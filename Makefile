@@ -62,7 +62,7 @@ lock: ## Pin the requirements again
 		--no-header --all-extras --group dev pyproject.toml -o requirements.lock
 
 screenshots: install ## Take the README's screenshots of the page again
-	SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/end_to_end/test_page_screenshots.py
+	SCREENSHOTS=docs/images $(BIN)/python -m pytest -m slow tests/end_to_end/test_page_screenshots.py
 
 stack-up: install ## Start Kafka and an S3 server whose notifications reach it; prints KEY=value lines
 	@$(BIN)/python -m deploy.stack up

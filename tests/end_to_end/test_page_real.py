@@ -20,6 +20,9 @@ from tests.end_to_end.running import Running, sightline, wait_for
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+pytestmark = pytest.mark.slow
+"""A model and a browser on two cores: minutes."""
+
 SCENES = 120
 COPIES = 3
 VOCABULARY = "animal, bird, fish, fruit, vegetable, flower, vehicle, ship, building, musical instrument, clothes, sport"

@@ -23,6 +23,9 @@ from tests.end_to_end.running import sightline, wait_for
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+pytestmark = pytest.mark.slow
+"""A model and a browser on two cores: minutes."""
+
 SHOWN = (
     "fox",
     "penguin",
