@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
-@pytest.fixture(scope="session")
+# Not for the session: Playwright's synchronous API keeps an event loop running in the main thread until it is closed,
+# and every asynchronous test that follows would find it there.
+@pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
     with chromium() as started:
         yield started
