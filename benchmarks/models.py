@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -19,10 +20,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 from benchmarks.memory import most_resident
-from encoders.catalogue import CATALOGUE, Model
+from encoders.catalogue import CATALOGUE, QWEN3, QWEN3_FOLDER, Model
 from encoders.encoder import Encoder, Modality
 from encoders.presence import Where, look_up, presence_of
 from encoders.registry import make_encoder
@@ -32,6 +34,11 @@ LARGE = 500_000_000
 """Parameters from which a quarter of the batch is enough to know the speed."""
 ROOM = 3.2
 """Memory needed, over that of the weights in 32 bits: twice while they are loaded, and activations."""
+QWEN3_ROOM = 1.1
+"""The same for Qwen3, whose weights are read in 16 bits and widened one after the other."""
+QWEN3_RANDOM = f"{QWEN3}/random"
+QWEN3_BYTES = 8_100_000_000
+"""On disk, in bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ def choose(names: Sequence[str]) -> list[str]:
     for model in map(look_up, names) if names else CATALOGUE:
         here = presence_of(model).where in (Where.BUILT_IN, Where.ON_DISK)
         architecture, slash, _ = model.name.partition("/")
-        if here or (slash and not model.is_remote):
+        if here or ((slash or model.name == QWEN3) and not model.is_remote):
             chosen.setdefault(
                 architecture if not names else model.name, model.name if here else f"{architecture}/random"
             )
@@ -67,24 +74,33 @@ def choose(names: Sequence[str]) -> list[str]:
 
 
 def fits(name: str) -> bool:
-    """Whether the machine has the memory now."""
+    """Whether the machine has the memory now, and the disk for files that are made up."""
     architecture = name.partition("/")[0]
     known = [one.parameters or 0 for one in CATALOGUE if one.name.partition("/")[0] == architecture]
-    needed = 4 * ROOM * max(known, default=0)
+    needed = 4 * (QWEN3_ROOM if architecture == QWEN3 else ROOM) * max(known, default=0)
     available = _available()
     if needed > available:
-        print(f"{name}: left out, it needs {needed / 1e9:.0f} GB and there are {available / 1e9:.0f}")
-    return needed <= available
+        print(f"{name}: left out, it needs {needed / 1e9:.0f} GB of memory and there are {available / 1e9:.0f}")
+    files = QWEN3_BYTES if name == QWEN3_RANDOM else 0
+    disk = shutil.disk_usage(gettempdir()).free
+    if files > disk:
+        print(f"{name}: left out, its files take {files / 1e9:.0f} GB and {gettempdir()} has {disk / 1e9:.0f}")
+    return needed <= available and files <= disk
 
 
 def measure(name: str, batch: int, seconds: float) -> Measured:
     """Load and time one model in this process."""
     logging.getLogger().setLevel(logging.ERROR)  # open_clip warns that random weights are random
-    encoder = make_encoder(name)
-    if name.endswith("/random"):
-        _stand_in_for_missing_tokenizers()
-    encoder.load()
-    parameters = _parameters(look_up(name), encoder)
+    captions = [f"a photograph of {n} boats on a lake in the evening" for n in range(batch)]
+    with TemporaryDirectory(prefix="sightline-bench-") as made:
+        if name == QWEN3_RANDOM:
+            encoder = make_encoder(f"{QWEN3_FOLDER}{_stand_in_for_qwen3(Path(made), captions)}")
+        else:
+            encoder = make_encoder(name)
+        if name.endswith("/random"):
+            _stand_in_for_missing_tokenizers()
+        encoder.load()
+    parameters = _parameters(look_up(QWEN3 if name == QWEN3_RANDOM else name), encoder)
     batch = max(1, batch // 4) if parameters > LARGE else batch
     images = texts = None
     if encoder.modality is not Modality.WORDS:
@@ -92,7 +108,7 @@ def measure(name: str, batch: int, seconds: float) -> Measured:
         pictures = [draw_scene(kinds[n % len(kinds)], 640, 480, seed=n) for n in range(batch)]
         images = _speed(lambda: encoder.forward([encoder.prepare(one) for one in pictures]), batch, seconds)
     if encoder.modality is not Modality.IMAGES:
-        captions = [f"a photograph of {n} boats on a lake in the evening" for n in range(batch)]
+        captions = captions[:batch]
         texts = _speed(lambda: encoder.encode_text(captions), batch, seconds)
     return Measured(
         name=name,
@@ -127,12 +143,18 @@ def _speed(work: Callable[[], Any], batch: int, seconds: float) -> float:
 def _parameters(model: Model, encoder: Encoder) -> int:
     if model.parameters is None and model.name.endswith("/random"):
         architecture = model.name.partition("/")[0]
-        model = next((one for one in CATALOGUE if one.name.startswith(f"{architecture}/")), model)
+        model = next((one for one in CATALOGUE if one.name.partition("/")[0] == architecture), model)
     known = presence_of(model).parameters if model.parameters is None else model.parameters
     if known is not None:
         return known
     inner = getattr(encoder, "_model", None)
     return sum(weight.numel() for weight in inner.parameters()) if inner is not None else 0
+
+
+def _stand_in_for_qwen3(folder: Path, captions: Sequence[str]) -> Path:
+    from benchmarks.qwen3_stand_in import write_files  # it imports torch, whose memory other models are not to be told
+
+    return write_files(folder, [word for caption in captions for word in caption.split()])
 
 
 def _stand_in_for_missing_tokenizers() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
+import httpx
 import numpy as np
 import pytest
 from botocore.config import Config
@@ -66,6 +67,7 @@ def fleet(kafka: str, s3_server: S3Server, tmp_path: Path) -> Iterator[Fleet]:
         "SIGHTLINE_KAFKA__GROUP_PREFIX": f"{unique}-",
         "SIGHTLINE_INGEST__BUCKETS": bucket,
         "SIGHTLINE_KAFKA__PARTITIONS": "4",
+        "SIGHTLINE_ORIGINALS__DELIVERY": "link",
     }
     with ExitStack() as running:
         ingest, embedder, search = start(running, tmp_path, environment)
@@ -114,6 +116,37 @@ def test_a_bucket_is_followed_through_every_kind_of_change(fleet: Fleet, picture
     ours = [letter for letter in letters if fleet.bucket in (letter.get("object") or "")]
     assert [letter["reason"] for letter in ours] == ["not_an_image"], listed
     assert fleet.embedder.log.exists()
+
+
+def test_one_object_is_explained_shown_and_looked_at_again(fleet: Fleet, pictures: list[Path]) -> None:
+    search, good, mended = fleet.search, pictures[0].read_bytes(), pictures[1].read_bytes()
+    fleet.put("good.jpg", good)
+    fleet.put("broken.jpg", b"\xff\xd8\xff no picture")
+    wait_for(lambda: "good.jpg" in search.images() and "broken.jpg" in search.images("rejected"), "both verdicts")
+    shown = search.client.get(f"{search.url}/v1/images/{search.images()['good.jpg']['id']}/original")
+    assert shown.is_redirect, "the store itself hands out the bytes"
+    assert httpx.get(shown.headers["location"]).content == good
+
+    said = run_command("explain", "broken.jpg", "--json", "--data-dir", fleet.data_dir, environment=fleet.environment)
+    explained = json.loads(said.stdout)
+    assert (explained["outcome"], explained["now"]["object"]["same"]) == ("rejected", True), said
+    assert [step["step"] for step in explained["steps"]][:3] == ["uploaded", "noticed", "looked_at"]
+    assert [letter["reason"] for letter in explained["now"]["dead_letters"]] == ["decode_failed"]
+
+    # Without ingest nobody is told that the object is whole now: only what search sends can lead to a look.
+    assert fleet.ingest.stop() == 0
+    broken = search.images("rejected")["broken.jpg"]
+    fleet.put("broken.jpg", mended)
+    answer = search.client.post(f"{search.url}/v1/images/{broken['id']}/retry")
+    assert answer.status_code == 202, answer.text
+    wait_for(lambda: search.best(mended) == "broken.jpg", "the mended object being found")
+    fleet.put("broken.jpg", b"\xff\xd8\xff no picture again")
+    assert search.client.post(f"{search.url}/v1/images/{broken['id']}/retry").status_code == 202
+    wait_for(lambda: "broken.jpg" in search.images("rejected"), "the second verdict")
+    fleet.put("broken.jpg", mended)
+    answer = search.client.post(f"{search.url}/v1/failures/retry", params={"bucket": fleet.bucket})
+    assert (answer.status_code, answer.json()["sent"]) == (202, 1)
+    wait_for(lambda: search.best(mended) == "broken.jpg", "the mended object being found again")
 
 
 def test_every_service_drains_on_sigterm_and_exits_0(fleet: Fleet, pictures: list[Path]) -> None:
