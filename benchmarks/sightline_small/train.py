@@ -15,7 +15,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -52,6 +52,13 @@ class Lesson:
     ones count; high, those that look alike."""
     alike: bool = False
     """Whether many of a batch's concepts look alike."""
+
+    def shortened(self, share: float) -> "Lesson":
+        """The same lesson in a share of its steps, at least one."""
+        if share == 1:
+            return self
+        steps, until, warm_up = (max(1, round(share * of)) for of in (self.steps, self.until, self.warm_up))
+        return replace(self, steps=steps, until=until, warm_up=warm_up)
 
 
 LESSONS = (
@@ -214,9 +221,10 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="folder with the weights to start from; none: random ones")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--to", type=Path, default=Path("encoders/small"))
+    parser.add_argument("--share", type=float, default=1.0, help="of the steps, to try the script: 0.005 takes a minute")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
-    lessons = [lesson for lesson in LESSONS if arguments.lesson in (None, lesson.name)]
+    lessons = [lesson.shortened(arguments.share) for lesson in LESSONS if arguments.lesson in (None, lesson.name)]
     train(lessons, arguments.seed, arguments.start, arguments.to, torch.device(arguments.device))
 
 

@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -131,11 +133,29 @@ def test_a_few_steps_bring_the_loss_down_and_the_model_is_written(tmp_path: Path
     assert {path.name for path in tmp_path.iterdir()} == {"open_clip_config.json", "open_clip_model.safetensors"}
 
 
-def test_concepts_come_with_names_in_four_languages_and_a_picture() -> None:
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_one_command_goes_through_all_lessons_and_leaves_a_model(font: None, tmp_path: Path) -> None:
+    program = [sys.executable, "-m", "benchmarks.sightline_small.train", "--share", "0.002", "--to", str(tmp_path)]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"lesson (\w+): (\d+) steps", done.stdout) == [("names", "6"), ("views", "2"), ("alike", "2")]
+    model = open_clip.create_model(f"local-dir:{tmp_path}")
+    shipped = open_clip.create_model(f"local-dir:{Path('encoders/small').resolve()}")
+    assert {name: one.shape for name, one in model.state_dict().items()} == {
+        name: one.shape for name, one in shipped.state_dict().items()
+    }
+
+
+@pytest.fixture
+def font() -> None:
     if not (concepts_of.FONT.exists() and concepts_of.ANNOTATIONS.exists()):
         if os.environ.get("CI") == "true":
             pytest.fail("install Debian's fonts-noto-color-emoji and unicode-cldr-core")
         pytest.skip("Debian's packages fonts-noto-color-emoji and unicode-cldr-core are not installed")
+
+
+def test_concepts_come_with_names_in_four_languages_and_a_picture(font: None) -> None:
     found = {concept.name: concept for concept in read_concepts()}
     assert len(found) > 1300
     assert found["red apple"].names["ja"]
