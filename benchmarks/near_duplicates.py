@@ -2,7 +2,7 @@
 
     python -m benchmarks.near_duplicates [--model sightline-small] [--images 1200]
 
-The bounds of `services.search.folding` lie between the two.
+The bounds of `services.search.ranking.folding` lie between the two.
 """
 
 import argparse

@@ -5,7 +5,7 @@
 The small model is asked about scenes whose truth is known, drawn with a seed that its training did not have, a third
 of them on patterns that no training image has: names, counts, colours and images of things that are shown often,
 seldom and never. `filename-tags` is asked for words that many, few and no names have. `--fit` prints the constants of
-`services.search.relevance` that fit these questions best; it was run with seed 11, all figures with others.
+`services.search.ranking.relevance` that fit these questions best; it was run with seed 11, all figures with others.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from benchmarks.relevance_questions import Questions, Truth, drawn_questions, named_questions
 from encoders.filename_tags import FilenameTagsEncoder
 from encoders.registry import make_encoder
-from services.search.relevance import ABSOLUTE, CUT, SAMPLE, WIDTH, Background
+from services.search.ranking.relevance import ABSOLUTE, CUT, SAMPLE, WIDTH, Background
 
 CERTAIN = 20
 """Results of each question that the meaning of a relevance is measured on."""
@@ -74,7 +74,7 @@ def best_width(steps: NDArray[np.float64], asked: Questions, cut: float) -> floa
 
 
 def steps_of(asked: Questions) -> NDArray[np.float64]:
-    """The u of each score (see `services.search.relevance`), shape (questions, images)."""
+    """The u of each score (see `services.search.ranking.relevance`), shape (questions, images)."""
     sample = asked.collection[np.random.default_rng(1).permutation(len(asked.collection))[:SAMPLE]]
     background = Background.of(sample, asked.words)
     absolute = ABSOLUTE.get(asked.model)

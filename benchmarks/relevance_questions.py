@@ -15,7 +15,7 @@ from encoders.encoder import Encoder, Vectors
 from encoders.filename_tags import FilenameTagsEncoder
 from imaging.sample_scenes import NUMBERS, plural, with_article
 from imaging.scenes import COLOURS, MOST, PATTERNS, UNSEEN_PATTERNS, Sprite, compose
-from services.search.relevance import USUAL_WORDS
+from services.search.ranking.relevance import USUAL_WORDS
 
 Truth = NDArray[np.bool_]
 """Shape (questions, images): which images are right answers."""

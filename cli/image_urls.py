@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from ipaddress import ip_network
 
 from runtime.url_settings import UrlSettings
-from services.search.url_images import UrlImages, UrlLimits
+from services.search.urls.url_images import UrlImages, UrlLimits
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from cli.patterns import key_patterns
 from runtime.dead_letters import FileDeadLetters
 from runtime.settings import Settings
 from schemas.dead_letter import DeadLetter
-from services.search.circumstances import Verdict
+from services.search.one_image.circumstances import Verdict
 
 _PATTERNS = "Rename it, or change SIGHTLINE_INGEST__INCLUDE and SIGHTLINE_INGEST__EXCLUDE and start again."
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from cli.intake_rules import SettingsRules
 from cli.originals import KnownStores, SourceStores, make_originals, make_thumbnails
 from runtime.settings import Settings
-from services.search.one_image import OneImage
-from services.search.retry import Hints
+from services.search.one_image.parts import OneImage
+from services.search.one_image.retry import Hints
 
 if TYPE_CHECKING:
     from cli.embedded import EmbeddedPipeline

@@ -15,9 +15,9 @@ from cli.known_folders import known_folders
 from cli.sources import s3_store
 from runtime.settings import Settings
 from schemas.errors import ConfigurationError, DependencyUnavailable
-from services.search.originals import NoOriginals, Originals
-from services.search.thumbnail_files import ThumbnailFiles
-from services.search.thumbnails import Thumbnails
+from services.search.one_image.originals import NoOriginals, Originals
+from services.search.one_image.thumbnail_files import ThumbnailFiles
+from services.search.one_image.thumbnails import Thumbnails
 from stores.folder import FolderClock, FolderStore
 from stores.objects import OriginalStore
 

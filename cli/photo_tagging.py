@@ -17,10 +17,10 @@ from runtime.lifecycle import Component
 from runtime.settings import TagSettings
 from services.search.limits import SearchLimits
 from services.search.load import BoundedEngine
-from services.search.photo_roots import PhotoRoot, PhotoRoots
-from services.search.photo_tagging import PhotoTagging
-from services.search.tag_directory import DirectoryTagging
-from services.search.tag_routes import tag_router
+from services.search.tagging.photo_roots import PhotoRoot, PhotoRoots
+from services.search.tagging.photo_tagging import PhotoTagging
+from services.search.tagging.tag_directory import DirectoryTagging
+from services.search.tagging.tag_routes import tag_router
 from stores.folder import FolderStore
 from stores.objects import ObjectStore
 from stores.vectors import VectorIndex

@@ -12,8 +12,8 @@ from runtime.release import RELEASE
 from schemas.collection import Status
 from services.search.answers import StatusAnswer
 from services.search.api import create_app
-from services.search.one_image import OneImage
-from services.search.url_images import UrlImages
+from services.search.one_image.parts import OneImage
+from services.search.urls.url_images import UrlImages
 from stores.vectors import VectorIndex, Where
 
 if TYPE_CHECKING:

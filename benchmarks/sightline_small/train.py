@@ -221,7 +221,9 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="folder with the weights to start from; none: random ones")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--to", type=Path, default=Path("encoders/small"))
-    parser.add_argument("--share", type=float, default=1.0, help="of the steps, to try the script: 0.005 takes a minute")
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="of the steps, to try the script: 0.005 takes a minute"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     lessons = [lesson.shortened(arguments.share) for lesson in LESSONS if arguments.lesson in (None, lesson.name)]

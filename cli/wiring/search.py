@@ -15,7 +15,7 @@ from encoders.engine import EncoderEngine
 from runtime.lifecycle import Component
 from schemas.topics import IMAGE_EVENTS
 from services.search.answers import StatusAnswer
-from services.search.retry import Hints
+from services.search.one_image.retry import Hints
 
 
 async def wire(assembly: Assembly) -> None:

@@ -13,7 +13,7 @@ from pydantic.config import JsonDict
 from pydantic_core import to_json
 
 from schemas.collection import PointPayload
-from services.search.query import Found
+from services.search.ranking.query import Found
 from stores.vectors import Page, StoredPoint
 
 _EXAMPLE_PAYLOAD: JsonDict = {

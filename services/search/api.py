@@ -10,27 +10,27 @@ from runtime.probes import Probes, Readiness
 from services.search.access import access_router, declare_security
 from services.search.answers import StatusAnswer, json_response
 from services.search.collection import Collection
-from services.search.duplicate_routes import duplicate_router
-from services.search.duplicates import Duplicates
-from services.search.embed_routes import embed_router
 from services.search.embedding import EmbeddingEngine
-from services.search.examples import ImageFetcher
-from services.search.export_routes import Export, export_router
-from services.search.facet_routes import facet_router
 from services.search.health_routes import HealthyWord, health_router
-from services.search.image_routes import image_router
 from services.search.limits import SearchLimits
-from services.search.listing import Listing
+from services.search.listing.export_routes import Export, export_router
+from services.search.listing.facet_routes import facet_router
+from services.search.listing.image_routes import image_router
+from services.search.listing.listing import Listing
+from services.search.listing.statistics import Statistics
 from services.search.load import BoundedEngine
-from services.search.one_image import OneImage, one_image_router
+from services.search.one_image.parts import OneImage, one_image_router
 from services.search.page_routes import page_router
 from services.search.photo_search import photo_search_router
 from services.search.problems import RETRY_AFTER_SECONDS, Problem, ProblemKind
-from services.search.query import Searcher
-from services.search.search_routes import search_router
+from services.search.ranking.duplicate_routes import duplicate_router
+from services.search.ranking.duplicates import Duplicates
+from services.search.ranking.examples import ImageFetcher
+from services.search.ranking.query import Searcher
+from services.search.ranking.search_routes import search_router
 from services.search.service_app import plain_app
-from services.search.statistics import Statistics
-from services.search.url_images import NoUrls
+from services.search.urls.url_images import NoUrls
+from services.search.vectors.embed_routes import embed_router
 from stores.vectors import VectorIndex
 
 StatusSource = Callable[[], Awaitable[StatusAnswer]]

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
 from runtime.probes import Readiness
-from services.search.embed_answers import API_VERSION
 from services.search.embedding import EmbeddingEngine
+from services.search.vectors.embed_answers import API_VERSION
 
 HealthyWord = Literal["healthy", "ok"]
 """What `status` says when all is well: existing clients compare it with one of the two."""

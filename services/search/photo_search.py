@@ -13,12 +13,12 @@ from pydantic_core import to_json
 from imaging.formats import BadImage
 from services.search.answers import Result, json_response, results_json
 from services.search.body import read_form_file, too_large_image
-from services.search.embed_answers import form_body
-from services.search.examples import Example, SentImage
+from services.search.filters.options import SearchOptions
 from services.search.limits import SearchLimits
-from services.search.options import SearchOptions
 from services.search.problems import Problem, ProblemKind, bad_image
-from services.search.query import Searcher
+from services.search.ranking.examples import Example, SentImage
+from services.search.ranking.query import Searcher
+from services.search.vectors.embed_answers import form_body
 
 LEAST_COSINE = 0.3
 MOST_RESULTS = 50

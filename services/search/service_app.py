@@ -12,16 +12,16 @@ from runtime.probes import Probes
 from runtime.release import RELEASE
 from services.search.access import access_router, declare_security
 from services.search.answers import ProblemAnswer
-from services.search.embed_routes import embed_router
 from services.search.embedding import EmbeddingEngine
-from services.search.examples import ImageFetcher
 from services.search.health_routes import HealthyWord, health_router
 from services.search.limits import SearchLimits
 from services.search.load import BoundedEngine
 from services.search.problems import install_handlers
+from services.search.ranking.examples import ImageFetcher
 from services.search.reference import reference_page
 from services.search.request_metrics import RequestMetrics
-from services.search.url_images import NoUrls
+from services.search.urls.url_images import NoUrls
+from services.search.vectors.embed_routes import embed_router
 
 _ERRORS = (
     "Errors are problem details (RFC 9457) with the fields type, title, status, detail and remedy. Times without a "

@@ -404,7 +404,9 @@ class TestScrolling:
         rest = await index.scroll(ANY, limit=6, cursor=page.cursor)
         assert len(rest.points) == 3
 
-    @pytest.mark.parametrize("cursor", ["", "nonsense", "é", str(uuid4()), "A" * 27, "A" * 5000])
+    @pytest.mark.parametrize(
+        "cursor", ["", "nonsense", "é", "6028c38d-7585-400c-b03a-1e7fd90297ae", "A" * 27, "A" * 5000]
+    )
     async def test_a_cursor_that_no_page_answered_is_refused(self, index: VectorIndex, cursor: str) -> None:
         with pytest.raises(ValueError, match="no cursor of this index"):
             await index.scroll(ANY, limit=1, cursor=cursor)

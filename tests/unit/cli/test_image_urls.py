@@ -7,7 +7,7 @@ import pytest
 from cli.image_urls import image_urls
 from runtime.settings import load_settings
 from schemas.errors import ConfigurationError
-from services.search.url_images import UrlImages, UrlLimits, UrlRefused
+from services.search.urls.url_images import UrlImages, UrlLimits, UrlRefused
 from tests.unit.search.internet import answer, site
 
 

@@ -15,8 +15,8 @@ import httpcore
 import pytest
 from PIL import Image
 
-from services.search.addresses import is_public
-from services.search.url_images import UrlImages, UrlLimits, UrlRefused
+from services.search.urls.addresses import is_public
+from services.search.urls.url_images import UrlImages, UrlLimits, UrlRefused
 
 Serve = Callable[["Asked", asyncio.StreamWriter], Awaitable[None]]
 

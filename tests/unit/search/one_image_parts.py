@@ -15,12 +15,12 @@ from runtime.probes import Probes
 from schemas.codec import Message
 from schemas.dead_letter import DeadLetter
 from services.search.api import create_app
-from services.search.circumstances import Verdict
-from services.search.one_image import OneImage
-from services.search.originals import Originals
-from services.search.retry import Hints
-from services.search.thumbnail_files import ThumbnailFiles
-from services.search.thumbnails import Thumbnails
+from services.search.one_image.circumstances import Verdict
+from services.search.one_image.originals import Originals
+from services.search.one_image.parts import OneImage
+from services.search.one_image.retry import Hints
+from services.search.one_image.thumbnail_files import ThumbnailFiles
+from services.search.one_image.thumbnails import Thumbnails
 from stores.folder import FolderClock, FolderStore
 from stores.objects import Seen
 from stores.vectors import Point, VectorIndex

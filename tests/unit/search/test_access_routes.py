@@ -17,11 +17,11 @@ from services.search.api import create_app
 from services.search.embedding import EmbeddingEngine
 from services.search.limits import SearchLimits
 from services.search.load import BoundedEngine, EngineFull
-from services.search.photo_roots import PhotoRoots
-from services.search.photo_tagging import PhotoTagging
 from services.search.service_app import embedding_app
-from services.search.tag_directory import DirectoryTagging
-from services.search.tag_routes import tag_router
+from services.search.tagging.photo_roots import PhotoRoots
+from services.search.tagging.photo_tagging import PhotoTagging
+from services.search.tagging.tag_directory import DirectoryTagging
+from services.search.tagging.tag_routes import tag_router
 from stores.vectors import VectorIndex
 from tests.unit.search.conftest import client_of, image_point
 from tests.unit.search.fakes import FakeEngine, FakeImage

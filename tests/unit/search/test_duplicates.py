@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.collection import CollectionMetadata
-from services.search import duplicates as module
-from services.search import neighbours
 from services.search.collection import Collection
-from services.search.duplicates import SAME_SHAPE, DuplicateKind, Duplicates, Group
-from services.search.folding import PICTURES
+from services.search.ranking import duplicates as module
+from services.search.ranking import neighbours
+from services.search.ranking.duplicates import SAME_SHAPE, DuplicateKind, Duplicates, Group
+from services.search.ranking.folding import PICTURES
 from stores.edge import EdgeIndex
 from stores.vectors import Point, VectorIndex
 from tests.unit.search.conftest import image_point, made_for

@@ -14,8 +14,8 @@ from runtime.log import JsonFormatter
 from runtime.probes import Probes
 from schemas.errors import DependencyUnavailable
 from services.search.service_app import embedding_app
-from services.search.url_embedding import AT_ONCE
-from services.search.url_images import UrlRefused
+from services.search.urls.url_images import UrlRefused
+from services.search.vectors.url_embedding import AT_ONCE
 from tests.unit.search.conftest import client_of
 from tests.unit.search.fakes import FakeEngine, unit_vector
 

@@ -13,9 +13,9 @@ from prometheus_client import CollectorRegistry
 
 from runtime.probes import Probes
 from services.search.api import create_app
-from services.search.examples import combined
 from services.search.problems import Problem
-from services.search.url_images import UrlRefused
+from services.search.ranking.examples import combined
+from services.search.urls.url_images import UrlRefused
 from stores.vectors import Vector
 from tests.unit.search.conftest import LIMITS, client_of, image_point, made_for
 from tests.unit.search.fakes import FakeEngine, FakeIndex, unit_vector

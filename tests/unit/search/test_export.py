@@ -20,8 +20,17 @@ from runtime.http import HttpServer
 from runtime.probes import Probes
 from schemas.errors import DependencyUnavailable
 from services.search.api import create_app
-from services.search.export import COLUMNS, ROW_GROUP, CsvWriter, JsonLinesWriter, ParquetWriter, Row, row_of, shown
-from services.search.export_routes import PAGE
+from services.search.listing.export import (
+    COLUMNS,
+    ROW_GROUP,
+    CsvWriter,
+    JsonLinesWriter,
+    ParquetWriter,
+    Row,
+    row_of,
+    shown,
+)
+from services.search.listing.export_routes import PAGE
 from stores.vectors import Page, Where
 from tests.unit.search.conftest import client_of, image_point, made_for, rejected
 from tests.unit.search.fakes import FakeEngine, FakeIndex

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.collection import PointPayload
-from services.search.conditions import timestamp
-from services.search.filter_json import filter_of, filter_of_text
+from services.search.filters.conditions import timestamp
+from services.search.filters.filter_json import filter_of, filter_of_text
 from services.search.limits import FILTER_DEPTH, FILTER_LEAVES
 from services.search.problems import Problem
 from stores.vectors import Point

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from schemas.collection import CollectionMetadata
 from services.search.collection import Collection
-from services.search.folding import FOLDED_DEPTH, PICTURES, Folding, Look, fold
+from services.search.ranking.folding import FOLDED_DEPTH, PICTURES, Folding, Look, fold
 from stores.vectors import Point, Ranked, Vector, VectorIndex
 from tests.unit.search.conftest import image_point, made_for
 from tests.unit.search.fakes import FakeIndex, identity, unit_vector

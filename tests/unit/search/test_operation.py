@@ -14,7 +14,7 @@ from runtime.probes import Probes
 from schemas.collection import Status
 from services.search.answers import StatusAnswer
 from services.search.api import create_app
-from services.search.query import counts
+from services.search.ranking.query import counts
 from stores.qdrant_server import QdrantIndex
 from stores.vectors import VectorIndex
 from tests.unit.search.conftest import LIMITS, image_point, rejected

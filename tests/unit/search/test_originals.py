@@ -14,10 +14,10 @@ from moto.server import ThreadedMotoServer
 from cli.originals import KnownStores, SourceStores
 from runtime.settings import load_settings
 from schemas.collection import Status
-from services.search import single_image_routes
-from services.search.byte_ranges import Unsatisfiable, byte_range, has_already
-from services.search.one_image import OneImage
-from services.search.originals import Originals
+from services.search.one_image import single_image_routes
+from services.search.one_image.byte_ranges import Unsatisfiable, byte_range, has_already
+from services.search.one_image.originals import Originals
+from services.search.one_image.parts import OneImage
 from stores.s3 import S3Store
 from stores.vectors import VectorIndex
 from tests.unit.search.conftest import client_of, image_point, rejected

@@ -16,9 +16,9 @@ from runtime.probes import Probes
 from schemas.collection import Status
 from services.search.api import create_app
 from services.search.limits import RANKING_DEPTH
-from services.search.paging import Place, cursor_of, digest_of, place_of
 from services.search.problems import Problem
-from services.search.query import SPARE
+from services.search.ranking.paging import Place, cursor_of, digest_of, place_of
+from services.search.ranking.query import SPARE
 from stores.vectors import Point, Ranked, Vector, Where
 from tests.unit.search.conftest import client_of, image_point, made_for
 from tests.unit.search.fakes import FakeEngine, FakeIndex, unit_vector

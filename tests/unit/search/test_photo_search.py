@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from services.search.photo_search import KeptSearches, photo_search_router
 from services.search.problems import install_handlers
-from services.search.query import Searcher
+from services.search.ranking.query import Searcher
 from stores.vectors import Point, VectorIndex
 from tests.unit.search.conftest import LIMITS, client_of, image_point
 from tests.unit.search.fakes import FakeEngine, unit_vector

@@ -20,10 +20,10 @@ from imaging.scenes import Background as Ground
 from runtime.probes import Probes
 from schemas.collection import CollectionMetadata
 from schemas.errors import DependencyUnavailable
-from services.search import relevance
 from services.search.api import create_app
 from services.search.collection import Collection
-from services.search.relevance import CUT, LEAST_SAMPLE, USUAL_WORDS, Background, Calibration, Scale
+from services.search.ranking import relevance
+from services.search.ranking.relevance import CUT, LEAST_SAMPLE, USUAL_WORDS, Background, Calibration, Scale
 from stores.vectors import VectorIndex
 from tests.unit.search.conftest import client_of, image_point
 from tests.unit.search.fakes import FakeEngine, FakeIndex, identity, unit_vector

@@ -13,9 +13,9 @@ from schemas.collection import Status
 from schemas.dead_letter import RejectReason
 from schemas.errors import DependencyUnavailable
 from schemas.events import EventOrigin, ImageEvent
-from services.search import retry
-from services.search.one_image import OneImage
-from services.search.retry import Hints
+from services.search.one_image import retry
+from services.search.one_image.parts import OneImage
+from services.search.one_image.retry import Hints
 from stores.vectors import VectorIndex
 from tests.unit.search.conftest import client_of, image_point, rejected
 from tests.unit.search.fakes import FakeEngine

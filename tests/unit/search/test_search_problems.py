@@ -18,9 +18,9 @@ from schemas.errors import ConfigurationError, DependencyUnavailable
 from services.search.api import create_app
 from services.search.body import DISCARD_BYTES
 from services.search.collection import RECHECK_SECONDS, Collection
-from services.search.examples import Example, Words
-from services.search.options import SearchOptions
-from services.search.query import Searcher
+from services.search.filters.options import SearchOptions
+from services.search.ranking.examples import Example, Words
+from services.search.ranking.query import Searcher
 from stores.vectors import ForeignCollection
 from tests.unit.search.conftest import LIMITS, image_point, made_for, rejected
 from tests.unit.search.fakes import FakeEngine, FakeIndex, FakeModel, identity
@@ -267,7 +267,7 @@ async def test_the_404_of_an_image_that_was_judged_says_what_became_of_it(
     assert body["image_status"] == "gone"
 
 
-@pytest.mark.parametrize("path", ["/v1/search?q=x", "/v1/images", f"/v1/images/{uuid4()}"])
+@pytest.mark.parametrize("path", ["/v1/search?q=x", "/v1/images", "/v1/images/6028c38d-7585-400c-b03a-1e7fd90297ae"])
 async def test_an_index_that_is_away_is_a_503_that_says_when_to_try_again(
     client: httpx.AsyncClient, index: FakeIndex, path: str
 ) -> None:

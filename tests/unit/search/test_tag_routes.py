@@ -22,12 +22,12 @@ from runtime.probes import Probes
 from schemas.collection import Status
 from schemas.errors import DependencyUnavailable
 from schemas.events import ImageFacts, Tag
-from services.search import tag_directory
-from services.search.photo_roots import PhotoRoot, PhotoRoots
-from services.search.photo_tagging import PhotoTagging, exif_text
 from services.search.service_app import embedding_app
-from services.search.tag_directory import DirectoryTagging
-from services.search.tag_routes import tag_router
+from services.search.tagging import tag_directory
+from services.search.tagging.photo_roots import PhotoRoot, PhotoRoots
+from services.search.tagging.photo_tagging import PhotoTagging, exif_text
+from services.search.tagging.tag_directory import DirectoryTagging
+from services.search.tagging.tag_routes import tag_router
 from stores.qdrant_server import QdrantIndex
 from stores.vectors import StoredPoint, Vectors, Where
 from tests.unit.search.conftest import LIMITS, client_of, image_point

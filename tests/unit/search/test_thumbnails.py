@@ -14,8 +14,8 @@ from PIL import Image
 
 from imaging.thumbnails import ThumbnailFormat
 from schemas.collection import Status
-from services.search.thumbnail_files import ThumbnailFiles
-from services.search.thumbnails import SIDES, accepted, step
+from services.search.one_image.thumbnail_files import ThumbnailFiles
+from services.search.one_image.thumbnails import SIDES, accepted, step
 from stores.vectors import VectorIndex
 from tests.unit.search.conftest import client_of
 from tests.unit.search.fakes import FakeEngine

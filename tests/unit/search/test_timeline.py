@@ -14,8 +14,8 @@ from runtime.settings import load_settings
 from schemas.collection import Journey, Status
 from schemas.dead_letter import DeadLetter, Origin, RejectReason
 from schemas.events import point_id
-from services.search.circumstances import Verdict
-from services.search.one_image import OneImage
+from services.search.one_image.circumstances import Verdict
+from services.search.one_image.parts import OneImage
 from stores.qdrant_server import QdrantIndex
 from stores.vectors import Point, VectorIndex
 from tests.unit.search.conftest import client_of, image_point

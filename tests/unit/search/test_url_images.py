@@ -13,8 +13,8 @@ import httpcore
 import pytest
 
 from runtime.log import JsonFormatter
-from services.search.url_fetching import PinnedNetwork
-from services.search.url_images import UrlImages, UrlRefused
+from services.search.urls.url_fetching import PinnedNetwork
+from services.search.urls.url_images import UrlImages, UrlRefused
 from tests.unit.search.internet import (
     LIMITS,
     OTHER,

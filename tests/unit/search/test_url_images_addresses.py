@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from services.search.addresses import check_name, is_public, literal, parse_address, reached
+from services.search.urls.addresses import check_name, is_public, literal, parse_address, reached
 
 INNER_IPV4 = [
     *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24"),

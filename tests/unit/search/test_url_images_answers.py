@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.search.url_images import UrlImages, UrlRefused
+from services.search.urls.url_images import UrlImages, UrlRefused
 from tests.unit.search.internet import (
     LIMITS,
     OTHER,

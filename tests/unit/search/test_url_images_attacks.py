@@ -6,8 +6,8 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from services.search.addresses import Address
-from services.search.url_images import UrlImages, UrlRefused
+from services.search.urls.addresses import Address
+from services.search.urls.url_images import UrlImages, UrlRefused
 from tests.unit.search.internet import LIMITS, PHOTO, PUBLIC, Internet, refused, small_internet
 
 

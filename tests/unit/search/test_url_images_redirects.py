@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.search.url_images import UrlImages, UrlRefused
+from services.search.urls.url_images import UrlImages, UrlRefused
 from tests.unit.search.internet import (
     LIMITS,
     OTHER,

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from services.search.url_images import UrlImages, UrlRefused
+from services.search.urls.url_images import UrlImages, UrlRefused
 from tests.unit.search.internet import LIMITS, OTHER, PHOTO, PUBLIC, Internet, answer, site, small_internet
 
 

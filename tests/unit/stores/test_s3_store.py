@@ -191,6 +191,7 @@ async def test_any_other_error_is_no_proof_and_comes_with_a_remedy_of_its_own(
         ("yesterday", "yesterday"),
         (None, "no Date"),
     ],
+    ids=["an hour ago", "in an hour", "no date at all", "none"],
 )
 async def test_a_date_that_is_missing_or_far_from_ours_is_no_answer(
     server: Server, store: S3Store, date: str | None, said: str, missing: bool

@@ -1,0 +1,1 @@
+"""Conditions on images, as parameters of an address and as JSON."""

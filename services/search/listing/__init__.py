@@ -1,0 +1,1 @@
+"""What is indexed, without a question: lists, counts, files to take away."""

@@ -1,0 +1,1 @@
+"""One image: its original, a thumbnail, why it is found or not, and another look at it."""

@@ -1,0 +1,1 @@
+"""Tags of photos on the service's own disk."""

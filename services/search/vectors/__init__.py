@@ -1,0 +1,1 @@
+"""Bare vectors of texts and images, for those who keep them elsewhere."""
