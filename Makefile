@@ -23,9 +23,10 @@ $(STAMP): requirements.lock pyproject.toml
 demo: install ## Index a few hundred sample images and search them
 	$(BIN)/sightline demo
 
+# Most of the time tests wait for one another's servers; of more than two, each starts a broker of its own.
 test: install ## Every test but the slow ones, on the real servers it can start
 	@$(BIN)/python -m deploy.stack fetch
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-slow: install ## The slow suites: kill -9 twenty times, outages of a minute, long property runs
 	@$(BIN)/python -m deploy.stack fetch

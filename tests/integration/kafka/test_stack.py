@@ -40,7 +40,8 @@ def test_up_prints_only_variables_and_a_second_up_finds_the_first(s3_server: S3S
             "AWS_SECRET_ACCESS_KEY",
             "AWS_REGION",
         }
-        assert _stack("up", folder).stdout == first.stdout
+        second = _stack("up", folder)
+        assert second.stdout == first.stdout, second.stderr
         assert _stack("env", folder).stdout == first.stdout
         client = boto3.client(
             "s3",
