@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` and `make test`. `make check` changes nothing.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check fix lock bench bench-models bench-queries bench-retag docs screenshots stack-up stack-down clean
+.PHONY: help install demo test test-slow check fix lock bench bench-duplicates bench-models bench-queries bench-retag docs screenshots stack-up stack-down clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -54,6 +54,9 @@ bench-models: install ## Speed, memory and dimension of every model, as docs/mod
 
 bench-queries: install ## How long searches take over 100,000 images, with every filter and while images are indexed
 	$(BIN)/python -m benchmarks.queries
+
+bench-duplicates: install ## How long it takes to page through the duplicates of 100,000 images
+	$(BIN)/python -m benchmarks.duplicates
 
 bench-retag: install ## Images tagged anew per second, from an index of 100,000
 	$(BIN)/python -m benchmarks.retag
