@@ -17,7 +17,7 @@ SPREAD = 0.9
 """Length of what is added to a cluster's centre, in each dimension, where the centre's own is 1."""
 BUCKETS = {"holidays": 60, "archive": 22, "press": 10, "products": 5, "scans": 2, "trash": 1}
 CAMERAS = {"Canon EOS R6": 25, "Pixel 8": 25, "iPhone 15 Pro": 20, "DJI Mini 4": 5, "Leica Q3": 1, None: 24}
-FORMATS = {"JPEG": 80, "HEIF": 10, "PNG": 8, "WEBP": 2}
+FORMATS = {"jpeg": 80, "heic": 10, "png": 8, "webp": 2}
 FIRST = datetime(2015, 1, 1, tzinfo=UTC)
 DAYS = 3650
 TAGS = 4
@@ -46,7 +46,7 @@ def filter_kinds(tag: str, rare_tag: str) -> list[FilterKind]:
         FilterKind("tag_score, many images", {"tag": tag, "tag_score": "0.1"}),
         FilterKind("tag_score, few images", {"tag": tag, "tag_score": "0.62"}),
         FilterKind("camera", {"camera": "Pixel 8"}),
-        FilterKind("format, most images", {"format": "JPEG"}),
+        FilterKind("format, most images", {"format": "jpeg"}),
         FilterKind("taken, all dated images", {"taken_after": "2000-01-01"}),
         FilterKind("taken, one year", {"taken_after": "2019-01-01", "taken_before": "2020-01-01"}),
         FilterKind("taken, one day", {"taken_after": "2019-05-03", "taken_before": "2019-05-04"}),
