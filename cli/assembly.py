@@ -1,6 +1,5 @@
 """What one process of a fleet is made of, gathered service by service."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -74,13 +73,8 @@ class Assembly:
             metrics,
         )
         consumer = self.transport.consumer(topic, stage.name, worker, consumers)
-        started = self.probes.component(f"{stage.name} consumer", why="it has not started")
-
-        async def run(stop: asyncio.Event) -> None:
-            started.ready()
-            await consumer.run(stop)
-
-        self.groups[service].append(Component(stage.name, run))
+        self.probes.condition(f"{stage.name} consumer", lambda: consumer.not_ready)
+        self.groups[service].append(Component(stage.name, consumer.run))
         return worker
 
     def waiting_for(self) -> list[str]:

@@ -17,7 +17,6 @@ from runtime.http import HttpServer
 from runtime.kafka.admin import check_broker, ensure_topics
 from runtime.lifecycle import Component, ExitCode, run_components, stop_on_signals
 from runtime.probe_routes import probe_app, probe_router
-from runtime.probes import Probes
 from runtime.settings import Settings
 from schemas.errors import ConfigurationError
 from schemas.topics import TOPICS
@@ -42,7 +41,7 @@ async def run_services(settings: Settings, names: Sequence[str]) -> ExitCode:
             "`sightline up SOURCE`"
         )
     parts = Parts.make(settings)
-    probes = Probes()
+    probes = parts.probes()
     running = probes.component("services", why="clients, index and model are being opened")
     starting = probe_app(probes, parts.registry)
     if Service.SEARCH in services:
@@ -61,12 +60,14 @@ async def run_services(settings: Settings, names: Sequence[str]) -> ExitCode:
             await ensure_topics(settings.kafka, TOPICS)
         with stop_on_signals(parts.log) as stop:
             async with probes, server, AsyncExitStack() as entered:
+                await entered.enter_async_context(parts.tracing)
                 transport = KafkaTransport(parts, entered) if on_kafka else InProcessTransport(parts)
                 assembly = Assembly(parts, probes, entered, transport, services)
                 for service in services:
                     await importlib.import_module(f"cli.wiring.{service}").wire(assembly)
                 front.app = assembly.application() if assembly.application else _application(assembly)
                 running.ready()
+                probes.started()
                 what = "run " + " ".join(services)
                 if Service.SEARCH in services:
                     entered.enter_context(leave_address(settings.data_dir, server.address, what, front.instance))

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from cli.canary import CanaryCheck, ensure_collection
 from cli.indexes import make_index
+from cli.model_metrics import show_model
 from cli.models import make_engine
 from cli.parts import Parts
 from cli.patterns import key_patterns
@@ -100,7 +101,7 @@ class EmbeddedPipeline:
         return Reconciler(
             self.source.store,
             self.index,
-            None if dry_run else self.events.publisher(),
+            None if dry_run else self.parts.tracing.beginning(self.events.publisher()),
             encoder=self.engine.encoder.identity,
             wants=self.patterns.wants,
             guard=guard,
@@ -161,12 +162,15 @@ async def embedded_pipeline(
     """
     settings = parts.settings
     check_source(source_text, settings)
-    embedder_metrics = EmbedderMetrics(parts.registry)
+    embedder_metrics = EmbedderMetrics(parts.registry, dollars_per_hour=settings.cost.device_dollars_per_hour)
     # Before anything is made on disk: it may refuse the model.
     engine = make_engine(parts, embedder_metrics)
     async with AsyncExitStack() as entered:
+        await entered.enter_async_context(parts.tracing)
         index = await entered.enter_async_context(make_index(parts))
         await entered.enter_async_context(engine)
+        embedder_metrics.watch(engine)
+        show_model(engine, parts.registry)
         canary: CanaryCheck | None = None
         if not only_read:
             canary = await ensure_collection(index, engine, parts, writes=True)
@@ -178,6 +182,7 @@ async def embedded_pipeline(
         queues = QueueMetrics(parts.registry)
         queues.watch(events)
         queues.watch(embeddings)
+        queues.watch_backlog(events)
         dead_letters = FileDeadLetters(settings.data_dir / "dead-letters")
         stages = [parts.metrics.stage("embedder"), parts.metrics.stage("indexer")]
         tagging = None if only_read else make_tagging(parts, engine)
@@ -194,7 +199,9 @@ async def embedded_pipeline(
             )
         )
         indexer = await entered.enter_async_context(
-            IndexerStage(index, model=engine.encoder.identity.model, metrics=IndexerMetrics(parts.registry))
+            IndexerStage(
+                index, model=engine.encoder.identity.model, metrics=IndexerMetrics(parts.registry, settings.freshness)
+            )
         )
         patterns = key_patterns(settings)
         gap = asyncio.Event()
@@ -253,7 +260,7 @@ def _watch(
     return FolderWatch(
         store,
         patterns,
-        events.publisher(),
+        parts.tracing.beginning(events.publisher()),
         known_keys=_known_keys(index, store),
         on_gap=gap.set,
         log=parts.log,

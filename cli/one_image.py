@@ -21,7 +21,10 @@ def one_image_of_pipeline(pipeline: "EmbeddedPipeline") -> OneImage:
     return OneImage(
         originals=originals,
         thumbnails=make_thumbnails(settings, originals),
-        hints=Hints(pipeline.events.publisher(), before=None if watch is None else watch.settle_later),
+        hints=Hints(
+            pipeline.parts.tracing.beginning(pipeline.events.publisher()),
+            before=None if watch is None else watch.settle_later,
+        ),
         rules=SettingsRules(
             settings,
             follows=(store.source, store.bucket, pipeline.source.prefix),

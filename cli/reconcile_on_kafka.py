@@ -95,6 +95,7 @@ async def reconcile_on_kafka(settings: Settings, source: str, options: PassOptio
     console = Console(stderr=True, highlight=False, markup=False)
     await check_broker(settings.kafka)
     async with AsyncExitStack() as entered:
+        await entered.enter_async_context(parts.tracing)
         index, encoder = await entered.enter_async_context(_reader(parts))
         store = await entered.enter_async_context(s3_store(parsed.bucket, settings))
         publisher = await entered.enter_async_context(
@@ -111,7 +112,7 @@ async def reconcile_on_kafka(settings: Settings, source: str, options: PassOptio
             return Reconciler(
                 store,
                 index,
-                None if dry_run else publisher,
+                None if dry_run else parts.tracing.beginning(publisher),
                 encoder=encoder,
                 wants=key_patterns(settings).wants,
                 guard=options.guard,

@@ -5,13 +5,13 @@ from rich.console import Console
 from cli.access import guarded
 from cli.front import Front
 from cli.image_urls import image_urls
+from cli.model_metrics import watch_model
 from cli.models import make_engine
 from cli.parts import Parts
 from cli.photo_tagging import make_photo_tags
 from runtime.http import HttpServer
 from runtime.lifecycle import Component, ExitCode, run_components, stop_on_signals
 from runtime.probe_routes import probe_app
-from runtime.probes import Probes
 from runtime.settings import Settings
 from services.search.health_routes import starting_health_router
 from services.search.service_app import embedding_app
@@ -24,7 +24,7 @@ async def serve(settings: Settings) -> ExitCode:
     parts = Parts.make(settings)
     engine = make_engine(parts)
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    probes = Probes()
+    probes = parts.probes()
     model_ready = probes.component("model", why="it is being loaded")
     starting = probe_app(probes, parts.registry)
     starting.include_router(starting_health_router(settings.encoder.model))
@@ -36,6 +36,7 @@ async def serve(settings: Settings) -> ExitCode:
     try:
         with stop_on_signals(parts.log) as stop:
             async with probes, server, image_urls(settings.urls) as urls, engine:
+                watch_model(engine, parts.registry, probes)
                 photos = make_photo_tags(parts, engine)
                 front.app = embedding_app(
                     engine,
@@ -47,6 +48,7 @@ async def serve(settings: Settings) -> ExitCode:
                     healthy=settings.health_status,
                 )
                 model_ready.ready()
+                probes.started()
                 identity = engine.identity
                 console.print(
                     f"sightline serve: {identity.model}, {identity.dimension} numbers on {engine.encoder.device}, "

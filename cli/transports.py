@@ -12,11 +12,16 @@ from runtime.kafka.consumer import KafkaConsumer
 from runtime.kafka.metrics import KafkaMetrics
 from runtime.kafka.producer import KafkaPublisher
 from runtime.worker import Worker
-from schemas.topics import DEAD_LETTERS, TopicSpec
+from schemas.topics import DEAD_LETTERS, IMAGE_EVENTS, TopicSpec
 
 
 class Consumer(Protocol):
     """Brings a topic's records to a worker until it is told to stop."""
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why it takes no records now; None when it does."""
+        ...
 
     async def run(self, stop: asyncio.Event) -> None:
         """Consume until `stop`, then finish what is in hand."""
@@ -68,6 +73,7 @@ class KafkaTransport:
             log=self._parts.log,
             # Leaving the group and closing take a moment more, all within the process's own deadline.
             drain_seconds=0.8 * self._parts.settings.drain_seconds,
+            tell_backlog=topic is IMAGE_EVENTS,
         )
 
 
@@ -85,6 +91,8 @@ class InProcessTransport:
             lanes = self._parts.settings.encoder.consumers
             self._topics[spec.name] = InProcessTopic(spec.name, lanes=lanes, capacity=CAPACITY)
             self._metrics.watch(self._topics[spec.name])
+            if spec is IMAGE_EVENTS:
+                self._metrics.watch_backlog(self._topics[spec.name])
         return self._topics[spec.name]
 
     async def publisher(self, topic: TopicSpec) -> Publisher:

@@ -16,7 +16,6 @@ from cli.sources import check_source
 from runtime.http import HttpServer
 from runtime.lifecycle import Component, ExitCode, run_components, stop_on_signals
 from runtime.probe_routes import probe_app
-from runtime.probes import Probes
 from runtime.settings import Settings
 from services.search.answers import StatusAnswer
 from services.search.health_routes import starting_health_router
@@ -29,7 +28,7 @@ async def up(settings: Settings, source: str) -> ExitCode:
     check_source(source, settings)
     parts = Parts.make(settings, budget_stops=False)
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    probes = Probes()
+    probes = parts.probes()
     pipeline_ready = probes.component("pipeline", why="the model is being loaded")
     starting = probe_app(probes, parts.registry)
     starting.include_router(page_router())
@@ -49,6 +48,7 @@ async def up(settings: Settings, source: str) -> ExitCode:
             ):
                 for name, stage in zip(("embedder", "indexer"), pipeline.stages, strict=True):
                     probes.stage(name, stage)
+                probes.work("the model", pipeline.engine.work)
                 retag = make_retag_job(parts, pipeline.index, pipeline.tagging)
                 photos = make_photo_tags(
                     parts, pipeline.engine, index=pipeline.index, folder=folder_of(pipeline.source.store)
@@ -64,6 +64,7 @@ async def up(settings: Settings, source: str) -> ExitCode:
                     one_image=one_image_of_pipeline(pipeline),
                 )
                 pipeline_ready.ready()
+                probes.started()
                 try:
                     with leave_address(settings.data_dir, server.address, f"up {source}", front.instance):
                         console.print(f"sightline keeps {pipeline.source.text} indexed; search it at {server.address}")

@@ -1,13 +1,14 @@
 """One model shared by everybody in the process: images decoded in threads, embedded in batches, matched to callers."""
 
 import asyncio
+import itertools
 import math
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
 from types import TracebackType
 from typing import Self
 
@@ -16,54 +17,19 @@ from PIL import Image
 
 from encoders.batches import BatchQueue, ImageBatch, ImageRequest, TextBatch, TextRequest
 from encoders.encoder import LONG, Encoder, Modality, NamedEncoder, Prepared, SomeFailed, Vectors
+from encoders.engine_answers import BatchReport, EncodedImage, EngineClosed, Steps, WarmUp
 from encoders.parts import Parts
 from imaging.decode import BadImage, OpenedImage, open_image
 from imaging.room import PixelRoom
 from schemas.dead_letter import RejectReason
-from schemas.errors import ConfigurationError, DependencyUnavailable, SightlineError
+from schemas.errors import ConfigurationError, DependencyUnavailable
 from schemas.events import EncoderIdentity, ImageFacts
 
-__all__ = ["BadImage", "BatchReport", "EncodedImage", "EncoderEngine", "EngineClosed", "WarmUp"]
+__all__ = ["BadImage", "BatchReport", "EncodedImage", "EncoderEngine", "EngineClosed", "Steps", "WarmUp"]
 
 PIXELS_AT_ONCE = 48_000_000
 """Decoded and not yet prepared, in all threads: four pictures of 12 megapixels, 192 MB as Pillow keeps them."""
 WARM_UP_SECONDS = 2.0
-
-
-class EngineClosed(SightlineError):
-    """The engine was closed, or broke, before it could answer."""
-
-
-@dataclass(frozen=True)
-class EncodedImage:
-    """What the bytes say, and the unit vector of shape (d,), float32."""
-
-    image: ImageFacts
-    vector: Vectors
-
-
-@dataclass(frozen=True)
-class BatchReport:
-    """One forward pass. Seconds; `waited` is the time before it in which the model stood idle for decoding."""
-
-    images: int
-    forward: float
-    waited: float
-
-
-@dataclass(frozen=True)
-class WarmUp:
-    """A first look at where time goes, in seconds: `prepare` of one image, `forward` and `finish` of a batch."""
-
-    images: int
-    prepare: float
-    forward: float
-    finish: float
-
-    @property
-    def images_per_second(self) -> float:
-        """Of the model alone, decoding not counted."""
-        return self.images / (self.forward + self.finish)
 
 
 class EncoderEngine:
@@ -96,6 +62,9 @@ class EncoderEngine:
         self._queue = BatchQueue(max_wait_seconds)
         self._room = PixelRoom(PIXELS_AT_ONCE)
         self._closed: EngineClosed | None = None
+        self._working: dict[Hashable, int | None] = {}
+        self._pieces = itertools.count()
+        self._passes = 0
 
     @property
     def identity(self) -> EncoderIdentity:
@@ -111,6 +80,17 @@ class EncoderEngine:
     def batch_limit(self) -> int:
         """The batch size in use: `batch_size`, or less while the device has no room for more."""
         return self._parts.limit
+
+    def passes(self) -> int:
+        """Forward passes made so far: as long as it grows, whoever waits for the model is served in turn."""
+        return self._passes
+
+    def work(self) -> Mapping[Hashable, int | None]:
+        """For a liveness probe: what the threads do now, each image that is decoded and the pass of the model.
+
+        A request to a model that runs elsewhere is left out: its own time-outs end it.
+        """
+        return dict(self._working)
 
     @property
     def waiting(self) -> int:
@@ -161,10 +141,12 @@ class EncoderEngine:
 
     async def _embed_image(self, data: bytes, key: str, *, urgent: bool) -> EncodedImage:
         self._check_open()
+        began = time.perf_counter()
         with self._queue.preparing():
             facts, prepared = await self._loop.run_in_executor(self._pool, self._prepare, data, key)
+            prepared_at = time.perf_counter()
             answer = self._ask(ImageRequest(prepared, self._loop.create_future(), urgent=urgent))
-        return EncodedImage(facts, await answer)
+        return EncodedImage(facts, await answer, Steps(began, prepared_at, time.perf_counter()))
 
     def _ask(self, request: ImageRequest | TextRequest) -> "asyncio.Future[Vectors]":
         self._check_open()
@@ -176,9 +158,22 @@ class EncoderEngine:
         if self._closed is not None:
             raise EngineClosed(str(self._closed))
 
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        piece = next(self._pieces)
+        self._working[piece] = 0
+        try:
+            yield
+        finally:
+            del self._working[piece]
+
     # In the threads that decode
 
     def _prepare(self, data: bytes, key: str) -> tuple[ImageFacts, Prepared]:
+        with self._at_work():
+            return self._decode_and_prepare(data, key)
+
+    def _decode_and_prepare(self, data: bytes, key: str) -> tuple[ImageFacts, Prepared]:
         self._check_open()
         opened = open_image(data, max_pixels=self._max_pixels, at_least=self.encoder.target_size)
         with self._room.taken(max(opened.pixels, self._pixels_on_the_way(opened))):
@@ -230,10 +225,12 @@ class EncoderEngine:
     def _run(self) -> None:
         try:
             while (work := self._queue.take(self._parts.limit)) is not None:
-                if isinstance(work, ImageBatch):
-                    self._forward(work)
-                else:
-                    self._encode_text(work)
+                with nullcontext() if self.encoder.device == "remote" else self._at_work():
+                    if isinstance(work, ImageBatch):
+                        self._forward(work)
+                    else:
+                        self._encode_text(work)
+                self._passes += 1
         except BaseException as error:
             # Whoever waits must learn of it; nobody else would ever tell them.
             self._close(_broken(error))

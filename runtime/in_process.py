@@ -6,6 +6,7 @@ overlap. What embedded mode does not have: durable offsets. A restart compares b
 """
 
 import asyncio
+import time
 import zlib
 from collections import deque
 from collections.abc import Sequence
@@ -14,9 +15,11 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from runtime.backlog import CLEARS, NOW, Backlog
 from runtime.batch import Received
 from runtime.metrics import Metric, MetricKind
 from runtime.retry import BatchAbandoned
+from runtime.waiting import Waiting
 from runtime.worker import Worker
 from schemas.codec import Message
 
@@ -182,24 +185,41 @@ class InProcessConsumer:
         self._worker = worker
         self._batch_records = batch_records
         self._drain = drain
+        self._running = False
+        worker.batches_of(batch_records)
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why it takes no records; None when it does."""
+        return None if self._running else "it does not run"
 
     async def run(self, stop: asyncio.Event) -> None:
         """Consume until `stop` is set. Raises whatever the worker raises, after the other lanes were cancelled.
 
         A batch that was not done is offered again, first, by the next `run`.
         """
-        async with asyncio.TaskGroup() as tasks:
-            waker = tasks.create_task(self._wake_lanes(stop))
-            lanes = [tasks.create_task(self._consume(lane, stop)) for lane in self._topic.lanes]
-            await asyncio.gather(*lanes)
-            waker.cancel()
+        self._running = True
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                waker = tasks.create_task(self._wake_lanes(stop))
+                lanes = [tasks.create_task(self._consume(lane, stop)) for lane in self._topic.lanes]
+                await asyncio.gather(*lanes)
+                waker.cancel()
+        finally:
+            self._running = False
 
     async def _consume(self, lane: _Lane, stop: asyncio.Event) -> None:
-        while records := await lane.take(self._batch_records, stop, drain=self._drain):
-            try:
+        waiting = Waiting(self._worker.waited)
+        try:
+            waiting.begin()
+            while records := await lane.take(self._batch_records, stop, drain=self._drain):
+                waiting.end()
                 await self._worker.handle(_LaneBatch(self._topic, lane, records, stop))
-            except BatchAbandoned:
-                return
+                waiting.begin()
+        except BatchAbandoned:
+            return
+        finally:
+            waiting.end()
 
     async def _wake_lanes(self, stop: asyncio.Event) -> None:
         await stop.wait()
@@ -211,6 +231,7 @@ class QueueMetrics:
     """Shows the lag of in-process topics in a registry, computed when it is asked for."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
         self._records = QUEUE_RECORDS.gauge(registry)
         self._seconds = QUEUE_SECONDS.gauge(registry)
 
@@ -219,3 +240,15 @@ class QueueMetrics:
         for number, lane in enumerate(topic.lanes):
             self._records.labels(topic.name, number).set_function(lane.length)
             self._seconds.labels(topic.name, number).set_function(lane.age)
+
+    def watch_backlog(self, topic: InProcessTopic) -> None:
+        """Show when a topic is done. One process has one model: there is no other embedder to add."""
+        backlog = Backlog()
+
+        def clears() -> float:
+            # The rates are taken between the times that somebody asks.
+            came = topic.published
+            backlog.look(time.monotonic(), came=came, done=came - topic.unfinished)
+            return backlog.clears()
+
+        CLEARS.gauge(self._registry).labels(NOW).set_function(clears)

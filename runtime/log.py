@@ -7,11 +7,11 @@ import json
 import logging
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from runtime.batch import Received
+from runtime.in_hand import InHand
 from runtime.redaction import redacted
 from runtime.stage import Outcome, Reject
 
@@ -58,8 +58,14 @@ class Log:
             message, extra={"action": action, "fields": fields}, exc_info=sys.exc_info()[0] is not None, stacklevel=2
         )
 
-    def batch(self, stage: str, records: Sequence[Received], outcomes: Mapping[str, Outcome], seconds: float) -> None:
-        """The one line of a finished batch: how many records, what became of them, how long it took."""
+    def batch(
+        self, stage: str, hand: InHand, outcomes: Mapping[str, Outcome], *, seconds: float, sent: int, trace_id: str
+    ) -> None:
+        """The one line of a finished batch: how many records, what became of them, where its `seconds` went.
+
+        `trace_id` finds the batch's span; without tracing it is that of the first record, the same in every stage.
+        """
+        records = hand.records
         kinds = Counter(type(outcome).__name__.lower() for outcome in outcomes.values())
         reasons = Counter(o.reason.value for o in outcomes.values() if isinstance(o, Reject))
         self.info(
@@ -69,7 +75,10 @@ class Log:
             records=len(records),
             outcomes=dict(kinds),
             rejected=dict(reasons),
+            sent=sent,
             seconds=round(seconds, 4),
+            phases={phase.value: round(spent, 4) for phase, spent in hand.phases.items()},
+            trace_id=trace_id,
         )
 
 

@@ -1,4 +1,4 @@
-"""What an operator asks of any process over HTTP: `/livez`, `/readyz`, `/metrics`."""
+"""What an operator asks of any process over HTTP: `/startupz`, `/livez`, `/readyz`, `/metrics`."""
 
 from typing import Any
 
@@ -17,8 +17,15 @@ _UNAVAILABLE: dict[int | str, dict[str, Any]] = {503: {"description": "No; the a
 
 
 def probe_router(probes: Probes, registry: CollectorRegistry) -> APIRouter:
-    """The three routes, to be included in an app that has others."""
+    """The four routes, to be included in an app that has others."""
     router = APIRouter(tags=["operation"])
+
+    @router.get("/startupz", summary="Has the process started?", responses=_UNAVAILABLE)
+    async def startupz() -> JSONResponse:
+        """503 until everything is loaded and wired, the model above all, and 200 ever after.
+        Kafka that is away delays the start before any of this, and readiness after it.
+        """
+        return _answer(probes.startup())
 
     @router.get("/livez", summary="Is the process alive?", responses=_UNAVAILABLE)
     async def livez() -> JSONResponse:
@@ -42,7 +49,7 @@ def probe_router(probes: Probes, registry: CollectorRegistry) -> APIRouter:
 
 
 def probe_app(probes: Probes, registry: CollectorRegistry) -> FastAPI:
-    """An app with nothing but the three routes, for a process without an API, or whose API is still loading.
+    """An app with nothing but these routes, for a process without an API, or whose API is still loading.
 
     Other paths are 503 with `Retry-After` until the process is ready, since they may exist then, and 404 after.
     """
@@ -53,7 +60,9 @@ def probe_app(probes: Probes, registry: CollectorRegistry) -> FastAPI:
     async def nothing_here(_: Request, __: Exception) -> JSONResponse:
         report = probes.readiness()
         if report.ok:
-            return _problem(404, "no-such-page", "This process has no API.", "It answers /livez, /readyz and /metrics.")
+            return _problem(
+                404, "no-such-page", "This process has no API.", "It answers /startupz, /livez, /readyz and /metrics."
+            )
         return _problem(
             503,
             "starting",

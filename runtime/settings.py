@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from runtime.access.settings import AccessSettings
+from runtime.observation_settings import CostSettings, FreshnessSettings, ProbeSettings, TracingSettings
 from runtime.picture_settings import OriginalSettings, ThumbnailSettings
 from runtime.setting_values import Sentences, Words
 from runtime.url_settings import UrlSettings
@@ -228,6 +229,10 @@ class Settings(BaseSettings):
     thumbnails: ThumbnailSettings = ThumbnailSettings()
     access: AccessSettings = AccessSettings()
     urls: UrlSettings = UrlSettings()
+    freshness: FreshnessSettings = FreshnessSettings()
+    cost: CostSettings = CostSettings()
+    tracing: TracingSettings = TracingSettings()
+    probes: ProbeSettings = ProbeSettings()
     api_key: SecretStr = Field(SecretStr(""), description="What the commands send to a running process that asks")
 
     @classmethod

@@ -7,11 +7,13 @@ from typing import Any, Generic, TypeVar
 
 from runtime.batch import Batch, Publisher, Received
 from runtime.dead_letters import DeadLetterBudget, DeadLetterSink
+from runtime.in_hand import InHand, Phase, taken_in_hand
 from runtime.log import Log
-from runtime.metrics import Phase, StageMetrics
+from runtime.metrics import StageMetrics
 from runtime.release import RELEASE
 from runtime.retry import Retry
 from runtime.stage import Emit, Item, Outcome, Reject, Stage
+from runtime.tracing import BatchTrace, Tracing, Untraced
 from schemas.codec import Message, encode, object_uri
 from schemas.dead_letter import DeadLetter, Origin
 from schemas.errors import UndecodableRecord
@@ -38,6 +40,7 @@ class Worker(Generic[In]):
         retry: Retry,
         budget: DeadLetterBudget,
         log: Log,
+        tracing: Tracing | None = None,
     ) -> None:
         self.stage = stage
         self._decode = decode
@@ -47,31 +50,43 @@ class Worker(Generic[In]):
         self._retry = retry
         self._budget = budget
         self._log = log
+        self._tracing = tracing or Untraced()
+
+    def batches_of(self, records: int) -> None:
+        """Batches hold at most so many records; said by whoever makes them."""
+        self._metrics.capacity(records)
+
+    def waited(self, seconds: float) -> None:
+        """A consumer waited so long for a batch."""
+        self._metrics.took(Phase.WAIT, seconds)
 
     async def handle(self, batch: Batch) -> None:
         """Take one batch through the stage. Raises only what must stop the consumer."""
         if not batch.records:
             return
-        self._metrics.received(batch.records)
+        hand = self._metrics.received(batch.records)
         try:
-            await self._handle(batch)
+            with taken_in_hand(hand), self._tracing.batch(self.stage.name, hand) as trace:
+                await self._handle(batch, hand, trace)
         finally:
-            self._metrics.left()
+            self._metrics.left(hand)
 
-    async def _handle(self, batch: Batch) -> None:
-        started = time.perf_counter()
+    async def _handle(self, batch: Batch, hand: InHand, trace: BatchTrace) -> None:
         items, outcomes = self._decode_all(batch.records)
         if items:
-            outcomes |= await self._phase(Phase.PROCESS, batch, lambda: self._process(items))
-        messages, letters = self._sort(batch.records, {item.id: item.event for item in items}, outcomes)
+            outcomes |= await self._phase(Phase.PROCESS, batch, hand, lambda: self._process(items))
+        events = {item.id: item.event for item in items}
+        messages, letters = self._sort(batch.records, events, outcomes, trace)
         self._budget.check(outcomes, self.stage.name)
         if messages:
-            await self._phase(Phase.PUBLISH, batch, lambda: self._publish(messages))
+            await self._phase(Phase.PUBLISH, batch, hand, lambda: self._publish(messages))
         if letters:
-            await self._phase(Phase.DEAD_LETTER, batch, lambda: self._dead_letters.write(letters))
-        await self._phase(Phase.COMMIT, batch, batch.done)
-        self._metrics.finished(batch.records, outcomes, sent=len(messages))
-        self._log.batch(self.stage.name, batch.records, outcomes, time.perf_counter() - started)
+            await self._phase(Phase.DEAD_LETTER, batch, hand, lambda: self._dead_letters.write(letters))
+        await self._phase(Phase.COMMIT, batch, hand, batch.done)
+        self._metrics.finished(hand, events, outcomes, sent=len(messages))
+        trace.finished(outcomes)
+        took = time.perf_counter() - hand.began
+        self._log.batch(self.stage.name, hand, outcomes, seconds=took, sent=len(messages), trace_id=trace.trace_id)
 
     def _decode_all(self, records: Sequence[Received]) -> tuple[list[Item[In]], dict[str, Outcome]]:
         items: list[Item[In]] = []
@@ -94,14 +109,14 @@ class Worker(Generic[In]):
         return outcomes
 
     def _sort(
-        self, records: Sequence[Received], events: dict[str, In], outcomes: dict[str, Outcome]
+        self, records: Sequence[Received], events: dict[str, In], outcomes: dict[str, Outcome], trace: BatchTrace
     ) -> tuple[list[Message], list[DeadLetter]]:
         messages: list[Message] = []
         letters: list[DeadLetter] = []
         for record in records:
             outcome = outcomes[record.id]
             if isinstance(outcome, Emit | Reject):
-                messages += [encode(event, caused_by=record.headers) for event in outcome.events]
+                messages += [encode(event, traceparent=trace.traceparent(record)) for event in outcome.events]
             if isinstance(outcome, Reject):
                 letters.append(self._letter(record, events.get(record.id), outcome))
         return messages, letters
@@ -130,6 +145,6 @@ class Worker(Generic[In]):
             raise RuntimeError(f"stage {self.stage.name} emits events, but nothing publishes them")
         await self._publisher.publish(messages)
 
-    async def _phase(self, phase: Phase, batch: Batch, work: Callable[[], Awaitable[Any]]) -> Any:
-        with self._metrics.phase(phase):
+    async def _phase(self, phase: Phase, batch: Batch, hand: InHand, work: Callable[[], Awaitable[Any]]) -> Any:
+        with self._metrics.phase(phase, hand):
             return await self._retry.call(work, until=lambda: batch.abandoned)

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from schemas.dead_letter import DeadLetter, RejectReason
 from schemas.errors import UndecodableRecord
 from schemas.events import ImageEmbedded, ImageEvent, ImageGone, ImageRejected, Judgement, ObjectRecord
-from schemas.headers import SCHEMA, TRACEPARENT, Headers, child_traceparent, header
+from schemas.headers import SCHEMA, TRACEPARENT, Headers, child_traceparent, header, new_traceparent
 
 SCHEMA_VERSION = 1
 """Written into every message; raised when a reader of the old version would misread the new one."""
@@ -39,8 +39,8 @@ class Message:
     headers: Headers = ()
 
 
-def encode(record: Sendable, *, caused_by: Headers = ()) -> Message:
-    """The message for a record; its trace context continues that of the record which caused it."""
+def encode(record: Sendable, *, traceparent: bytes | None = None) -> Message:
+    """The message for a record, with the trace context of what caused it; without one it begins a trace."""
     if isinstance(record, ImageEvent):
         value = record.model_dump_json(exclude_none=True).encode()
     else:
@@ -50,7 +50,7 @@ def encode(record: Sendable, *, caused_by: Headers = ()) -> Message:
         value=value,
         headers=(
             (SCHEMA, f"{record.type}/{SCHEMA_VERSION}".encode()),
-            (TRACEPARENT, child_traceparent(caused_by)),
+            (TRACEPARENT, traceparent or new_traceparent()),
         ),
     )
 

@@ -28,10 +28,21 @@ def new_traceparent() -> bytes:
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01".encode()
 
 
+def trace_id(traceparent: bytes) -> str:
+    """The trace id, 32 hexadecimal digits, of a trace context as the functions here make it."""
+    return traceparent[3:35].decode("ascii")
+
+
+def known_traceparent(headers: Headers) -> bytes | None:
+    """The trace context of a record; None where it has none, or one of another form."""
+    found = header(headers, TRACEPARENT)
+    return found if found is not None and _TRACEPARENT_FORM.fullmatch(found) else None
+
+
 def child_traceparent(headers: Headers) -> bytes:
     """The trace context for what follows from a record: its trace id, a new span id; a new trace where it has none."""
-    parent = header(headers, TRACEPARENT)
-    if parent is None or not _TRACEPARENT_FORM.fullmatch(parent):
+    parent = known_traceparent(headers)
+    if parent is None:
         return new_traceparent()
-    version, trace_id, _, flags = parent.decode("ascii").split("-")
-    return f"{version}-{trace_id}-{secrets.token_hex(8)}-{flags}".encode()
+    version, trace, _, flags = parent.decode("ascii").split("-")
+    return f"{version}-{trace}-{secrets.token_hex(8)}-{flags}".encode()

@@ -15,10 +15,11 @@ from stores.edge_channel import DEPENDENCY, EdgeChannel
 from stores.edge_opening import open_collection
 from stores.edge_wire import ranked, stored_point, tags_on_wire, vectors_of, where_on_wire
 from stores.filters import Bound, KeywordField, RangeField
-from stores.points import checked_vector, chunks, foreign, least_score, newest_of_each, positive
+from stores.points import checked_vector, chunks, fate, fates, foreign, least_score, newest_of_each, positive
 from stores.value_order import ValueOrder, extremes
 from stores.vectors import (
     FacetCount,
+    Fate,
     ForeignCollection,
     Hit,
     NewTags,
@@ -125,15 +126,16 @@ class EdgeIndex:
             self._metadata = kept
             return kept
 
-    async def write(self, points: Sequence[Point]) -> None:
-        """Write each point unless a higher version of it is stored.
+    async def write(self, points: Sequence[Point]) -> Sequence[Fate]:
+        """Write each point unless a higher version of it is stored; what became of each is exact.
 
         Durable against the death of both processes; against power loss after the next flush, within a second
         of quiet. Raises `ValueError` for NaN, infinity or a vector of the wrong length, before anything is written.
         """
         if not points:
-            return
+            return []
         dimension = await self._dimension()
+        newest = newest_of_each(points)
         wire = [
             (
                 point.id.bytes,
@@ -142,11 +144,17 @@ class EdgeIndex:
                 if point.vector is None
                 else checked_vector(point.vector, dimension, f"point {point.id} ({point.payload.key})").tobytes(),
             )
-            for point in newest_of_each(points)
+            for point in newest
         ]
+        before: list[dict[str, Any] | None] = []
         for chunk in chunks(wire, WRITE_CHUNK):
             async with self._writing:
-                await self._ask("write", points=chunk)
+                before += await self._ask("write", points=chunk)
+        written = {
+            point.id: fate(point.payload.version, point.payload.status.value, point.payload.etag, stored)
+            for point, stored in zip(newest, before, strict=True)
+        }
+        return fates(points, written)
 
     async def search(
         self, vector: Vector, *, limit: int, threshold: float | None = None, where: Where = Where()

@@ -99,13 +99,20 @@ class EdgeCollection:
         """Write metadata of the same encoder over what is there."""
         self._write_metadata(metadata)
 
-    def write(self, points: list[tuple[bytes, dict[str, Any], bytes | None]]) -> None:
-        """Upsert each point unless a higher version of it is stored. The log survives kill -9 once this returns."""
+    def write(self, points: list[tuple[bytes, dict[str, Any], bytes | None]]) -> list[dict[str, Any] | None]:
+        """Upsert each point unless a higher version of it is stored. The log survives kill -9 once this returns.
+
+        Answers version, status and ETag of what was stored before under the id of each, None for nothing. Nothing else
+        happens in this process in between, so they decide what was written. The ids must differ.
+        """
         shard = self._opened()
+        found = shard.retrieve([UUID(bytes=one) for one, _, _ in points], ["version", "status", "etag"], False)
+        before = {id_bytes(record.id): dict(record.payload or {}) for record in found}
         for one in points:
             shard.update(conditional_upsert(*one))
         self._unflushed += len(points)
         self._flush_if_much()
+        return [before.get(one) for one, _, _ in points]
 
     def search(self, vector: bytes, limit: int, threshold: float | None, where: dict[str, Any]) -> list[Any]:
         """Id, score and payload of the nearest, best first."""

@@ -1,6 +1,6 @@
 """What every index does alike, before anything leaves the process."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID
@@ -8,7 +8,7 @@ from uuid import UUID
 import numpy as np
 
 from schemas.events import EncoderIdentity
-from stores.vectors import NewTags, Point, Vector
+from stores.vectors import Fate, NewTags, Point, Vector
 
 T = TypeVar("T")
 
@@ -21,6 +21,30 @@ def newest_of_each(points: Iterable[Point]) -> list[Point]:
         if known is None or point.payload.version >= known.payload.version:
             newest[point.id] = point
     return list(newest.values())
+
+
+def fate(version: int, status: str, etag: str | None, before: Mapping[str, Any] | None) -> Fate:
+    """What becomes of a point, by the payload that was stored under its id before it was written; None for none."""
+    if before is None or "version" not in before:
+        return Fate.CHANGED
+    if before["version"] > version:
+        return Fate.STALE
+    if before["version"] == version:
+        return Fate.AGAIN
+    return Fate.SAME if (before.get("status"), before.get("etag")) == (status, etag) else Fate.CHANGED
+
+
+def fates(points: Sequence[Point], written: Mapping[UUID, Fate]) -> list[Fate]:
+    """A fate for each point offered, from those of the points that `newest_of_each` left, by id."""
+    newest = {point.id: point for point in newest_of_each(points)}
+
+    def one(point: Point) -> Fate:
+        kept = newest[point.id]
+        if point is kept:
+            return written[point.id]
+        return Fate.STALE if point.payload.version < kept.payload.version else Fate.AGAIN
+
+    return [one(point) for point in points]
 
 
 def checked_vector(vector: Vector, dimension: int, owner: str) -> Vector:

@@ -1,9 +1,9 @@
 """The index of a fleet: a Qdrant server, over gRPC."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from uuid import UUID
 
 from qdrant_client import AsyncQdrantClient, models
@@ -11,7 +11,7 @@ from qdrant_client import AsyncQdrantClient, models
 from schemas.collection import Canary, CollectionMetadata, PointPayload
 from stores.cursor import cursor_at, next_id_of
 from stores.filters import Bound, KeywordField, RangeField
-from stores.points import checked_vector, chunks, foreign, newest_of_each, positive
+from stores.points import checked_vector, chunks, fate, fates, foreign, newest_of_each, positive
 from stores.qdrant_checks import check_completed, check_version
 from stores.qdrant_conversion import (
     conditional_tags,
@@ -27,6 +27,7 @@ from stores.qdrant_queries import facet_counts, highest_version, nearest, ordere
 from stores.value_order import ValueOrder, extremes
 from stores.vectors import (
     FacetCount,
+    Fate,
     ForeignCollection,
     Hit,
     NewTags,
@@ -149,18 +150,32 @@ class QdrantIndex:
             raise RuntimeError(f"the collection {self._collection} does not exist yet; call ensure before keep_canary")
         return stored
 
-    async def write(self, points: Sequence[Point]) -> None:
+    async def write(self, points: Sequence[Point]) -> Sequence[Fate]:
         """Write each point unless a higher version of it is stored; return when the server completed all.
 
+        The server completes a conditional write whether or not it wrote, so versions are read before and after.
         Raises `DependencyUnavailable` when it only acknowledged them: they may yet be lost. Raises `ValueError`
         for NaN, infinity or a vector of the wrong length, before anything is written.
         """
         if not points:
-            return
+            return []
         stored = await self.metadata()
         if stored is None:
             raise RuntimeError(f"the collection {self._collection} does not exist yet; call ensure before write")
-        await self._update([conditional_upsert(point, stored.encoder.dimension) for point in newest_of_each(points)])
+        newest = newest_of_each(points)
+        operations = [conditional_upsert(point, stored.encoder.dimension) for point in newest]
+        ids = [point.id for point in newest]
+        before = await self._payloads(ids, ["version", "status", "etag"])
+        await self._update(operations)
+        # Another writer's higher version may have come between the first read and the write.
+        after = await self._payloads(ids, ["version"])
+        written: dict[UUID, Fate] = {}
+        for point in newest:
+            version = point.payload.version
+            overtaken = after.get(point.id, {}).get("version", version) > version
+            told = fate(version, point.payload.status.value, point.payload.etag, before.get(point.id))
+            written[point.id] = Fate.STALE if overtaken else told
+        return fates(points, written)
 
     async def search(
         self, vector: Vector, *, limit: int, threshold: float | None = None, where: Where = Where()
@@ -308,6 +323,17 @@ class QdrantIndex:
             return []
         with translated(self._place):
             return await ordered(self._client, self._collection, field, where, descending, limit)
+
+    async def _payloads(self, ids: Sequence[UUID], fields: list[str]) -> dict[UUID, Mapping[str, Any]]:
+        """Some fields of the points that exist."""
+        found: dict[UUID, Mapping[str, Any]] = {}
+        for chunk in chunks(ids, READ_CHUNK):
+            with translated(self._place):
+                records = await self._client.retrieve(
+                    self._collection, [str(one) for one in chunk], with_payload=fields, with_vectors=False
+                )
+            found |= {UUID(str(record.id)): record.payload or {} for record in records}
+        return found
 
     async def _update(self, operations: Sequence[models.UpdateOperation]) -> None:
         for chunk in chunks(operations, WRITE_CHUNK):

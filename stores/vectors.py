@@ -7,6 +7,7 @@ Qdrant server. One contract suite runs on both.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self
 from uuid import UUID
@@ -37,6 +38,19 @@ class Point:
     id: UUID
     payload: PointPayload
     vector: Vector | None = None
+
+
+class Fate(StrEnum):
+    """What became of a point that was offered to the index."""
+
+    CHANGED = "changed"
+    """It was written, and told something new: another status or ETag than what was stored, or the first of its id."""
+    SAME = "same"
+    """It was written, and an earlier look had told the same, as after a hint that came twice."""
+    AGAIN = "again"
+    """A point of this very version was stored already: the record was delivered, or the call made, once more."""
+    STALE = "stale"
+    """It was dropped: the index holds a higher version."""
 
 
 @dataclass(frozen=True)
@@ -189,10 +203,11 @@ class VectorIndex(Protocol):
         """
         ...
 
-    async def write(self, points: Sequence[Point]) -> None:
+    async def write(self, points: Sequence[Point]) -> Sequence[Fate]:
         """Write each point unless a higher version of it is stored; return when all is applied and durable.
 
-        Of several points with one id the highest version is kept (ties: the last).
+        Of several points with one id the highest version is kept (ties: the last). The answer has a fate for each
+        point, in their order. It comes from what is stored, not from what was sent: see docs/decisions/0026.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from cli.assembly import Assembly, Service
 from cli.canary import CanaryCheck, ensure_collection
+from cli.model_metrics import watch_model
 from cli.models import make_engine
 from cli.retag_job import make_retag_job
 from cli.sources import S3Buckets
@@ -19,10 +20,13 @@ from services.embedder.stage import EmbedderStage
 async def wire(assembly: Assembly) -> None:
     """Add the embedder to a process."""
     settings = assembly.parts.settings
-    metrics = EmbedderMetrics(assembly.parts.registry)
+    metrics = EmbedderMetrics(assembly.parts.registry, dollars_per_hour=settings.cost.device_dollars_per_hour)
 
     async def engine_with_metrics() -> EncoderEngine:
-        return await assembly.entered.enter_async_context(make_engine(assembly.parts, metrics))
+        engine = await assembly.entered.enter_async_context(make_engine(assembly.parts, metrics))
+        metrics.watch(engine)
+        watch_model(engine, assembly.parts.registry, assembly.probes)
+        return engine
 
     engine: EncoderEngine = await assembly.share("engine", engine_with_metrics)
     await _check_vectors(assembly, engine)

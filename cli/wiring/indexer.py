@@ -28,7 +28,7 @@ async def wire(assembly: Assembly) -> None:
     stage = IndexerStage(
         index,
         model=model_label(assembly.parts.settings.encoder.model),
-        metrics=IndexerMetrics(assembly.parts.registry),
+        metrics=IndexerMetrics(assembly.parts.registry, assembly.parts.settings.freshness),
     )
     await assembly.consume(
         Service.INDEXER,

@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from cli.assembly import Assembly, Service
 from cli.canary import CanaryCheck, ensure_collection
 from cli.image_urls import image_urls
+from cli.model_metrics import watch_model
 from cli.models import make_engine
 from cli.one_image import one_image_of_settings
 from cli.originals import KnownStores
@@ -22,7 +23,9 @@ async def wire(assembly: Assembly) -> None:
     """Add search to a process."""
 
     async def entered_engine() -> EncoderEngine:
-        return await assembly.entered.enter_async_context(make_engine(assembly.parts))
+        engine = await assembly.entered.enter_async_context(make_engine(assembly.parts))
+        watch_model(engine, assembly.parts.registry, assembly.probes)
+        return engine
 
     engine: EncoderEngine = await assembly.share("engine", entered_engine)
     index = await open_index(assembly)
@@ -65,4 +68,4 @@ async def _hints(assembly: Assembly) -> Hints | None:
     """A way to the embedder, if this process has one: Kafka, or the embedder in this very process."""
     if not assembly.parts.settings.kafka.bootstrap_servers and Service.EMBEDDER not in assembly.services:
         return None
-    return Hints(await assembly.transport.publisher(IMAGE_EVENTS))
+    return Hints(assembly.parts.tracing.beginning(await assembly.transport.publisher(IMAGE_EVENTS)))

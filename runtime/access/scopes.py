@@ -46,7 +46,7 @@ def _rule(methods: frozenset[str] | None, pattern: str, door: Door, scope: Scope
 
 
 RULES = (
-    _rule(_READ, "/(livez|readyz|health|metrics)", Door.PROBE),
+    _rule(_READ, "/(startupz|livez|readyz|health|metrics)", Door.PROBE),
     _rule(_READ, "/(docs|openapi.json|favicon.ico)?", Door.OPEN),
     _rule(_READ, "/page/.*", Door.OPEN),
     _rule(_READ, "/v1/access", Door.OPEN),

@@ -60,8 +60,9 @@ class KafkaConsumer:
         consumers: int = 1,
         drain_seconds: float = 30.0,
         lag_interval: float = 10.0,
+        tell_backlog: bool = False,
     ) -> None:
-        """`group` is the name without its prefix; times are in seconds."""
+        """`group` is the name without its prefix; times are in seconds. `tell_backlog`: show when the topic is done."""
         self.topic = topic_name(settings, topic.name)
         self.group = group_name(settings, group)
         self._settings = settings
@@ -80,7 +81,18 @@ class KafkaConsumer:
             failed=self._fail,
         )
         self.lanes = [Lane(worker, terms) for _ in range(consumers)]
-        self.lag = LagWatch(self.topic, self.lanes, metrics)
+        self.lag = LagWatch(self.topic, self.lanes, metrics, tell_backlog=tell_backlog)
+        worker.batches_of(settings.batch_records)
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why it cannot consume, or None: every one of its members has joined the group, and a broker answers."""
+        patience = self._settings.rebalance_timeout_ms / 1000
+        if any(lane.outside(patience) for lane in self.lanes):
+            return f"it is no member of the group {self.group} of {self.topic} at {self._settings.bootstrap_servers}"
+        if not self.lag.answered:
+            return f"no broker answers at {self._settings.bootstrap_servers}"
+        return None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Consume until `stop`, then finish and commit the batch in hand, leave the group and return.

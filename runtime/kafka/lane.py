@@ -1,6 +1,7 @@
 """One consumer of a group: the batch in hand, its commit, and what a rebalance does to it."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +15,7 @@ from runtime.kafka.metrics import CommitFailure, KafkaMetrics, RebalanceKind
 from runtime.kafka.records import received
 from runtime.log import Log
 from runtime.retry import BatchAbandoned
+from runtime.waiting import Waiting
 from runtime.worker import Worker
 from schemas.errors import DependencyUnavailable
 
@@ -47,6 +49,9 @@ class Lane(ConsumerRebalanceListener):  # type: ignore[misc]
         self._begun = False
         self._revocations = 0
         self._closed = False
+        self._waiting = Waiting(worker.waited)
+        self._joined = False
+        self._rejoining_since: float | None = None
         self._consumer: Callable[[], AIOKafkaConsumer | None] = lambda: None
 
     def attach(self, consumer: Callable[[], AIOKafkaConsumer | None]) -> None:
@@ -62,11 +67,18 @@ class Lane(ConsumerRebalanceListener):  # type: ignore[misc]
         """Take batches from now on. Until all have joined, each new member would make the others finish first."""
         self._begun = True
         self._open.set()
+        self._waiting.begin()
+
+    def outside(self, patience: float) -> bool:
+        """Whether it is no member of the group: it has not joined yet, or could not for `patience` seconds again."""
+        since = self._rejoining_since
+        return not self._joined or (since is not None and time.monotonic() - since > patience)
 
     def close(self) -> None:
         """Take no further batch. One that is being worked on goes on; one that merely waits is given up."""
         self._closed = True
         self._open.set()
+        self._waiting.end()
         if self.batch is not None:
             self.batch.give_up()
 
@@ -87,6 +99,7 @@ class Lane(ConsumerRebalanceListener):  # type: ignore[misc]
             if not _all_assigned(consumer, records):
                 return
             batch = self.batch = KafkaBatch(records, consumer, self)
+            self._waiting.end()
             await self._worker.handle(batch)
         except BatchAbandoned:
             self.terms.log.info("batch_abandoned", f"{self.terms.topic}: {len(raw)} records were left undone")
@@ -97,11 +110,14 @@ class Lane(ConsumerRebalanceListener):  # type: ignore[misc]
             self.batch = None
             if batch is not None:
                 batch.leave()
+            if not self._closed:
+                self._waiting.begin()
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Let the batch in hand finish and commit before its partitions are given away."""
         self.terms.metrics.rebalances.labels(self.terms.topic, RebalanceKind.REVOKED.value).inc()
         self._revocations += 1
+        self._rejoining_since = time.monotonic()
         self._open.clear()
         batch = self.batch
         if batch is None:
@@ -122,6 +138,7 @@ class Lane(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Begin anew, from what the group has committed."""
         self.terms.metrics.rebalances.labels(self.terms.topic, RebalanceKind.ASSIGNED.value).inc()
+        self._joined, self._rejoining_since = True, None
         self.committed.clear()
         if self._begun or self._closed:
             self._open.set()

@@ -6,6 +6,7 @@ from enum import StrEnum
 import prometheus_client as prometheus
 from prometheus_client import CollectorRegistry
 
+from runtime.backlog import CLEARS
 from runtime.metrics import Metric, MetricKind
 
 
@@ -51,6 +52,19 @@ LAG_SECONDS = Metric(
     kind=MetricKind.GAUGE,
     labels=("topic", "partition"),
     sentence="Age of the oldest uncommitted record of a partition: how far behind its index is.",
+)
+COMMITTED = Metric(
+    name="sightline_kafka_committed_offset",
+    kind=MetricKind.GAUGE,
+    labels=("topic", "partition"),
+    sentence="The offset up to which this group has committed a partition; where it stands still while the end offset "
+    "grows, a batch is stuck, and where it falls, records are read again.",
+)
+END = Metric(
+    name="sightline_kafka_end_offset",
+    kind=MetricKind.GAUGE,
+    labels=("topic", "partition"),
+    sentence="The offset of the next record on a partition; its rate is what arrives.",
 )
 EXPIRED = Metric(
     name="sightline_kafka_expired_records_total",
@@ -102,6 +116,9 @@ class KafkaMetrics:
 
     lag_records: prometheus.Gauge
     lag_seconds: prometheus.Gauge
+    committed_offset: prometheus.Gauge
+    end_offset: prometheus.Gauge
+    backlog_clears: prometheus.Gauge
     expired: prometheus.Counter
     assigned: prometheus.Gauge
     rebalances: prometheus.Counter
@@ -116,6 +133,9 @@ class KafkaMetrics:
         return cls(
             lag_records=LAG_RECORDS.gauge(registry),
             lag_seconds=LAG_SECONDS.gauge(registry),
+            committed_offset=COMMITTED.gauge(registry),
+            end_offset=END.gauge(registry),
+            backlog_clears=CLEARS.gauge(registry),
             expired=EXPIRED.counter(registry),
             assigned=ASSIGNED.gauge(registry),
             rebalances=REBALANCES.counter(registry),

@@ -1,8 +1,9 @@
 """The embedder's own metrics: where an image's time goes, and what the model is doing."""
 
+import prometheus_client as prometheus
 from prometheus_client import CollectorRegistry
 
-from encoders.engine import BatchReport
+from encoders.engine import BatchReport, EncoderEngine
 from runtime.metrics import COUNT_BUCKETS, Metric, MetricKind
 
 LOOK_SECONDS = Metric(
@@ -46,10 +47,31 @@ REUSED = Metric(
 )
 
 
+FORWARD_CAPACITY = Metric(
+    name="sightline_forward_capacity_images",
+    kind=MetricKind.GAUGE,
+    sentence="The most images that a forward pass takes now; less than SIGHTLINE_ENCODER__BATCH_SIZE while the device "
+    "has no room for more. `sightline_forward_images` over this is how full passes are.",
+)
+DEVICE_SECONDS = Metric(
+    name="sightline_device_seconds_total",
+    kind=MetricKind.COUNTER,
+    labels=("device",),
+    sentence="Seconds of forward passes over images, by kind of device (cpu, cuda, mps); its rate is how busy the "
+    "device is, and over the images embedded it is the seconds that an image costs.",
+)
+DEVICE_PRICE = Metric(
+    name="sightline_device_price_dollars_per_hour",
+    kind=MetricKind.GAUGE,
+    sentence="What the device costs, by SIGHTLINE_COST__DEVICE_DOLLARS_PER_HOUR; 0 where it was not told. A device is "
+    "paid for while it waits too, so dollars by image come from this and the images an hour.",
+)
+
+
 class EmbedderMetrics:
     """The embedder's metrics in one registry."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, *, dollars_per_hour: float = 0.0) -> None:
         self.look_seconds = LOOK_SECONDS.histogram(registry)
         self.looks = LOOKS.counter(registry)
         self.bytes = BYTES.counter(registry)
@@ -57,9 +79,21 @@ class EmbedderMetrics:
         self._forward_images = FORWARD_IMAGES.histogram(registry)
         self._forward_seconds = FORWARD_SECONDS.histogram(registry)
         self._starved = FORWARD_STARVED.counter(registry)
+        self._capacity = FORWARD_CAPACITY.gauge(registry)
+        self._device_seconds = DEVICE_SECONDS.counter(registry)
+        self._device: prometheus.Counter | None = None
+        DEVICE_PRICE.gauge(registry).set(dollars_per_hour)
+
+    def watch(self, engine: EncoderEngine) -> None:
+        """Show what the device can take, and count its seconds. A model that runs elsewhere has no device of ours."""
+        self._capacity.set_function(lambda: engine.batch_limit)
+        kind = engine.encoder.device.partition(":")[0]
+        self._device = None if kind == "remote" else self._device_seconds.labels(kind)
 
     def forward(self, report: BatchReport) -> None:
         """Count one forward pass; given to the engine as its `on_batch`."""
         self._forward_images.observe(report.images)
         self._forward_seconds.observe(report.forward)
         self._starved.inc(report.waited)
+        if self._device is not None:
+            self._device.inc(report.forward)

@@ -6,6 +6,7 @@ after + 1)` as docs/architecture.md explains. The event's claims are never consu
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
@@ -13,6 +14,7 @@ from typing import Any, Protocol, Self, cast
 
 from encoders.engine import EncodedImage, EncoderEngine
 from imaging.decode import BadImage
+from runtime.in_hand import Phase, Spent, in_hand
 from runtime.release import RELEASE
 from runtime.stage import Done, Emit, Item, Outcome, Reject
 from schemas.dead_letter import RejectReason
@@ -86,7 +88,8 @@ class EmbedderStage:
         for item in items:
             hints.setdefault(f"{item.event.source}://{item.event.partition_key}", []).append(item)
         answers = await asyncio.gather(
-            *(self._judge([item.event for item in same]) for same in hints.values()), return_exceptions=True
+            *(self._judge(same[-1].id, [item.event for item in same]) for same in hints.values()),
+            return_exceptions=True,
         )
         # A bug outranks an outage: retrying would hide it.
         failures = [answer for answer in answers if isinstance(answer, BaseException)]
@@ -100,7 +103,13 @@ class EmbedderStage:
             outcomes[same[-1].id] = cast("Outcome", answer)
         return outcomes
 
-    async def _judge(self, hints: Sequence[ImageEvent]) -> Outcome:
+    async def _judge(self, item: str, hints: Sequence[ImageEvent]) -> Outcome:
+        """The outcome of the item with that id, which is the last of the hints at one object."""
+        outcome = await self._look(item, hints)
+        in_hand().moved()
+        return outcome
+
+    async def _look(self, item: str, hints: Sequence[ImageEvent]) -> Outcome:
         event = hints[-1]
         store = await self._stores.store(event.source, event.bucket)
         if store is None:
@@ -110,7 +119,7 @@ class EmbedderStage:
                 "add it to SIGHTLINE_INGEST__BUCKETS or start with that source",
             )
         async with self._in_hand, self._room.place() as place:
-            with self._metrics.look_seconds.labels(event.source).time():
+            with in_hand().spending(Phase.FETCH, item), self._metrics.look_seconds.labels(event.source).time():
                 look = await store.look(event.key)
             about: dict[str, Any] = {
                 "source": event.source,
@@ -134,17 +143,21 @@ class EmbedderStage:
                 return self._rejected(about, look.facts, RejectReason.TOO_LARGE, detail)
             await self._room.measured(place, len(look.data))
             self._metrics.bytes.labels(event.source).inc(len(look.data))
-            return await self._embed(about, look)
+            return await self._embed(item, about, look)
 
-    async def _embed(self, about: dict[str, Any], look: Found) -> Outcome:
+    async def _embed(self, item: str, about: dict[str, Any], look: Found) -> Outcome:
+        hand = in_hand()
         sha256 = await asyncio.to_thread(lambda: hashlib.sha256(look.data).hexdigest())
         # Where names make the vector, the same bytes under another name are another image.
         content = f"{sha256} {about['key']}" if self._engine.reads_names else sha256
+        began = time.perf_counter()
         try:
-            encoded, reused = await self._cache.encoded(
-                content, lambda: self._engine.embed_image(look.data, key=about["key"])
-            )
+            with hand.behind(self._engine.passes):
+                encoded, reused = await self._cache.encoded(
+                    content, lambda: self._engine.embed_image(look.data, key=about["key"])
+                )
         except BadImage as error:
+            hand.spent.append(Spent(Phase.DECODE, began, time.perf_counter(), item))
             if not look.settled:
                 # Perhaps half-written: no verdict. Whoever hinted at so young a file hints again.
                 self._metrics.looks.labels("unsettled").inc()
@@ -153,6 +166,10 @@ class EmbedderStage:
             return self._rejected(about, look.facts, error.reason, detail)
         if reused:
             self._metrics.reused.inc()
+        elif encoded.steps is not None:
+            steps = encoded.steps
+            hand.spent.append(Spent(Phase.DECODE, steps.began, steps.prepared, item))
+            hand.spent.append(Spent(Phase.FORWARD, steps.prepared, steps.ended, item))
         self._metrics.looks.labels("image").inc()
         return Emit((await self._embedded(about, look.facts, sha256, encoded),))
 

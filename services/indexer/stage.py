@@ -5,13 +5,16 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
+from uuid import UUID
 
+from runtime.in_hand import Phase, in_hand
 from runtime.stage import Done, Item, Outcome, Reject
 from schemas.collection import CollectionMetadata
+from schemas.errors import DependencyUnavailable
 from schemas.events import EncoderIdentity, Judgement
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.points import point_of
-from stores.vectors import Point, VectorIndex
+from stores.vectors import Fate, Point, VectorIndex
 
 
 class IndexerStage:
@@ -28,6 +31,8 @@ class IndexerStage:
         self._model = model
         self._metrics = metrics
         self._encoder: EncoderIdentity | None = None
+        self._uncounted: set[tuple[UUID, int]] = set()
+        """Ids and versions of points whose write failed, in batches that are tried again."""
 
     async def __aenter__(self) -> Self:
         """Learn which encoder the collection belongs to, where it exists."""
@@ -45,18 +50,37 @@ class IndexerStage:
         now = datetime.now(UTC)
         encoder = await self._collection_encoder(items, now)
         outcomes: dict[str, Outcome] = {}
-        points: list[Point] = []
+        offered: list[tuple[Point, datetime | None]] = []
         for item in items:
             point = point_of(item.event, encoder, indexed_at=now)
             if isinstance(point, Reject):
                 outcomes[item.id] = point
             else:
                 outcomes[item.id] = Done()
-                points.append(point)
-        if points:
-            await self._index.write(points)
-        self._measure(items, points)
+                offered.append((point, item.event.event_time))
+        if offered:
+            await self._write(offered)
         return outcomes
+
+    async def _write(self, offered: Sequence[tuple[Point, datetime | None]]) -> None:
+        looks = [(point.id, point.payload.version) for point, _ in offered]
+        try:
+            with in_hand().spending(Phase.UPSERT):
+                fates = await self._index.write([point for point, _ in offered])
+        except DependencyUnavailable:
+            # Some may be applied all the same, and nobody has counted them yet: they will be found there already.
+            self._uncounted.update(looks)
+            raise
+        now = time.time()
+        for (point, event_time), look, fate in zip(offered, looks, fates, strict=True):
+            new = fate is Fate.CHANGED or (fate is Fate.AGAIN and look in self._uncounted)
+            status = point.payload.status.value
+            self._metrics.written.labels(status).inc()
+            if fate is Fate.STALE:
+                self._metrics.stale.labels(status).inc()
+            elif new and event_time is not None:
+                self._metrics.searchable(max(0.0, now - event_time.timestamp()))
+        self._uncounted.difference_update(looks)
 
     async def _collection_encoder(self, items: Sequence[Item[Judgement]], now: datetime) -> EncoderIdentity:
         if self._encoder is None:
@@ -69,11 +93,3 @@ class IndexerStage:
                 stored = await self._index.ensure(CollectionMetadata(encoder=ours[0], created_at=now))
             self._encoder = stored.encoder
         return self._encoder
-
-    def _measure(self, items: Sequence[Item[Judgement]], points: Sequence[Point]) -> None:
-        for point in points:
-            self._metrics.written.labels(point.payload.status.value).inc()
-        now = time.time()
-        for item in items:
-            if item.event.event_time is not None:
-                self._metrics.freshness.observe(max(0.0, now - item.event.event_time.timestamp()))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from schemas.collection import Canary, PointPayload, Status
 from schemas.events import MAX_VERSION, Location, Tag
-from stores.vectors import ForeignCollection, NewTags, Point, StoredPoint, VectorIndex, VectorPage, Where
+from stores.vectors import Fate, ForeignCollection, NewTags, Point, StoredPoint, VectorIndex, VectorPage, Where
 from tests.contracts.conftest import SERVER
 from tests.unit.stores.index_points import (
     AXIS,
@@ -162,8 +162,34 @@ class TestWriting:
         assert [one.id for one in found] == [key_id("a.jpg")]
 
     async def test_writing_nothing_is_nothing(self, index: VectorIndex) -> None:
-        await index.write([])
+        assert list(await index.write([])) == []
         assert await index.count(ANY) == 0
+
+    async def test_the_index_tells_what_became_of_each_point(self, index: VectorIndex) -> None:
+        first = [point("new.jpg", 5, etag="a"), point("other.jpg", 5, etag="a")]
+        assert list(await index.write(first)) == [Fate.CHANGED, Fate.CHANGED]
+        offered = [
+            (point("new.jpg", 4, etag="b"), Fate.STALE),
+            (point("other.jpg", 6, etag="a"), Fate.SAME),
+            (point("third.jpg", 1, etag="a"), Fate.CHANGED),
+        ]
+        assert list(await index.write([one for one, _ in offered])) == [fate for _, fate in offered]
+        assert list(await index.write([point("other.jpg", 6, etag="a")])) == [Fate.AGAIN], "delivered again"
+        assert list(await index.write([point("other.jpg", 7, etag="b")])) == [Fate.CHANGED], "overwritten"
+        assert list(await index.write([point("other.jpg", 8, status=Status.GONE)])) == [Fate.CHANGED]
+        assert list(await index.write([point("other.jpg", 9, status=Status.GONE)])) == [Fate.SAME]
+        assert list(await index.write([point("other.jpg", 10, etag="b")])) == [Fate.CHANGED], "it came back"
+
+    async def test_of_one_call_each_point_has_a_fate_of_its_own(self, index: VectorIndex) -> None:
+        await index.write([point("known.jpg", 5, etag="a")])
+        offered = [
+            (point("a.jpg", 1, etag="old"), Fate.STALE),
+            (point("a.jpg", 3, etag="tie"), Fate.AGAIN),
+            (point("known.jpg", 2), Fate.STALE),
+            (point("a.jpg", 3, etag="last"), Fate.CHANGED),
+            (point("known.jpg", 4), Fate.STALE),
+        ]
+        assert list(await index.write([one for one, _ in offered])) == [fate for _, fate in offered]
 
     async def test_an_older_version_changes_nothing(self, index: VectorIndex) -> None:
         await index.write([point("a.jpg", 5, vector=AXIS, etag="new")])

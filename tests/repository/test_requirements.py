@@ -12,7 +12,10 @@ SERVICES = ("ingest", "embedder", "indexer", "search")
 
 IMPORTED_AS = {
     "boto3": ["boto3", "botocore"],
+    "nvidia-ml-py": ["pynvml"],
     "open_clip_torch": ["open_clip"],
+    "opentelemetry-exporter-otlp-proto-http": ["opentelemetry.exporter"],
+    "opentelemetry-sdk": ["opentelemetry.sdk"],
     "pillow": ["PIL"],
     "pillow-heif": ["pillow_heif"],
     "qdrant-client": ["qdrant_client"],
@@ -68,8 +71,8 @@ def test_only_the_services_that_load_a_model_carry_torch() -> None:
     assert carriers == {"embedder", "search"}
 
 
-def test_the_extra_all_is_every_service() -> None:
-    assert project()["project"]["optional-dependencies"]["all"] == [f"sightline[{','.join(SERVICES)}]"]
+def test_the_extra_all_is_every_service_with_traces() -> None:
+    assert project()["project"]["optional-dependencies"]["all"] == [f"sightline[{','.join(SERVICES)},tracing]"]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +89,7 @@ def test_the_extra_all_is_every_service() -> None:
 def test_an_image_starts_without_the_libraries_of_the_others(
     image: str, extras: tuple[str, ...], entries: tuple[str, ...]
 ) -> None:
-    everything = set().union(*(extra(one) for one in SERVICES))
+    everything = set().union(*(extra(one) for one in (*SERVICES, "tracing")))
     installed = names(project()["project"]["dependencies"]).union(*(extra(one) for one in extras))
     blocked = sorted(module for name in everything - installed for module in IMPORTED_AS[name])
     script = f"""

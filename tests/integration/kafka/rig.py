@@ -17,7 +17,7 @@ from runtime.dead_letters import BudgetPolicy, DeadLetterBudget, PublishedDeadLe
 from runtime.kafka import KafkaConsumer, KafkaMetrics, KafkaPublisher, ensure_topics, read_dead_letters, topic_name
 from runtime.kafka.records import received
 from runtime.log import Log
-from runtime.metrics import MetricSet
+from runtime.metrics import MetricSet, StageMetrics
 from runtime.retry import Retry, RetryPolicy
 from runtime.settings import KafkaSettings
 from runtime.stage import Emit, Item, Outcome
@@ -117,8 +117,10 @@ class Rig:
                     task.cancel()
                 await asyncio.gather(*rig.running, return_exceptions=True)
 
-    def worker(self, stage: Stage, publisher: Publisher | None = None) -> Worker[ImageEvent]:
-        metrics = MetricSet.make(CollectorRegistry()).stage(stage.name)
+    def worker(
+        self, stage: Stage, publisher: Publisher | None = None, metrics: StageMetrics | None = None
+    ) -> Worker[ImageEvent]:
+        metrics = metrics or MetricSet.make(CollectorRegistry()).stage(stage.name)
         return Worker(
             stage,
             lambda record: decode_image_event(record.value, record.headers),
@@ -139,18 +141,21 @@ class Rig:
         drain_seconds: float = 10.0,
         lag_interval: float = 0.2,
         metrics: KafkaMetrics | None = None,
+        tell_backlog: bool = False,
+        stage_metrics: StageMetrics | None = None,
         **settings: Any,
     ) -> KafkaConsumer:
         return KafkaConsumer(
             IMAGE_EVENTS,
             group,
-            self.worker(stage),
+            self.worker(stage, metrics=stage_metrics),
             settings=self.settings.model_copy(update=settings),
             metrics=metrics or self.metrics,
             log=LOG,
             consumers=consumers,
             drain_seconds=drain_seconds,
             lag_interval=lag_interval,
+            tell_backlog=tell_backlog,
         )
 
     def start(self, consumer: KafkaConsumer) -> "Running":

@@ -1,6 +1,8 @@
 """What an operator sees: lag, stalls, expired records, dead letters."""
 
 import asyncio
+import math
+from collections.abc import Mapping, Sequence
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -9,9 +11,11 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaConnectionError, KafkaError, UnsupportedCodecError
 
 from runtime.kafka import KafkaConsumer, read_dead_letters
+from runtime.stage import Item, Outcome
 from schemas.codec import Message, encode
 from schemas.errors import ConfigurationError, DependencyUnavailable
-from tests.integration.kafka.rig import Gate, Rig, Stage, event, until
+from schemas.events import ImageEvent
+from tests.integration.kafka.rig import Gate, Rig, Stage, echo, event, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]
 
@@ -46,6 +50,41 @@ async def test_lag_of_a_partition_that_is_not_in_hand_is_seen_too(rig: Rig) -> N
     await until(lambda: rig.value("sightline_kafka_lag_records", partition="3") == 3)
     await until(lambda: rig.value("sightline_kafka_lag_seconds", partition="3") > 0.3)
     gate.open.set()
+    await running.finish()
+
+
+async def test_offsets_are_shown_and_what_is_left_when_partitions_go(rig: Rig) -> None:
+    for number in range(5):
+        await rig.publish_to(1, encode(event(f"{number}.jpg")))
+    gate = Gate()
+    running = rig.start(rig.consumer(Stage(gate), batch_records=2))
+    await until(lambda: rig.value("sightline_kafka_end_offset", partition="1") == 5)
+    assert rig.value("sightline_kafka_committed_offset", partition="1") == 0
+    gate.open.set()
+    await until(lambda: rig.value("sightline_kafka_committed_offset", partition="1") == 5)
+    assert rig.value("sightline_kafka_end_offset", partition="0") == 0
+    await running.finish()
+
+
+async def test_a_backlog_tells_when_it_clears_now_and_with_one_more(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.backlog.LEAST_SECONDS", 0.5)
+    await rig.publish([f"{number}.jpg" for number in range(200)])
+
+    async def slowly(items: Sequence[Item[ImageEvent]]) -> Mapping[str, Outcome]:
+        await asyncio.sleep(0.2)
+        return await echo(items)
+
+    def clears(embedders: str) -> float:
+        labels = {"embedders": embedders}
+        return rig.registry.get_sample_value("sightline_backlog_clears_seconds", labels) or math.nan
+
+    consumer = rig.consumer(Stage(slowly), batch_records=5, tell_backlog=True)
+    running = rig.start(consumer)
+    # 25 records a second, of which 200 were to be done: some 8 seconds; one more of one embedder halves it.
+    await until(lambda: 0 < clears("now") < 60)
+    assert 0.4 * clears("now") < clears("one_more") < 0.6 * clears("now")
+    await until(lambda: sum(consumer.lag.records.values()) == 0, patience=40)
+    await until(lambda: rig.registry.get_sample_value("sightline_backlog_clears_seconds", {"embedders": "now"}) == 0)
     await running.finish()
 
 

@@ -66,6 +66,11 @@ class Machine:
             answer = await client.get("/readyz")
         return answer.status_code, answer.json()["problems"]
 
+    async def probes(self) -> dict[str, int]:
+        """The statuses of the other probes."""
+        async with httpx.AsyncClient(base_url=self.servers[-1].address, trust_env=False) as client:
+            return {name: (await client.get(f"/{name}")).status_code for name in ("startupz", "livez")}
+
     async def canary(self) -> Canary | None:
         async with QdrantIndex("images__hashing", client=self.client) as index:
             stored = await index.metadata()
@@ -120,6 +125,7 @@ async def test_ready_is_after_the_forward_pass_and_the_canary(machine: Machine, 
         status, problems = await machine.readiness()
         assert status == 503
         assert problems, "it says what it waits for"
+        assert await machine.probes() == {"startupz": 503, "livez": 200}, "loading is alive, and not started"
 
         machine.encoder.loads.set()
         await until(task, lambda: started_to_read(machine))
@@ -127,6 +133,7 @@ async def test_ready_is_after_the_forward_pass_and_the_canary(machine: Machine, 
 
         machine.encoder.reads.set()
         await until(task, lambda: is_ready(machine))
+        assert await machine.probes() == {"startupz": 200, "livez": 200}
         canary = await machine.canary()
         assert canary is not None
         assert list(canary.vectors) == list(GOLDEN)

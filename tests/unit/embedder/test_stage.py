@@ -86,6 +86,9 @@ class FakeEngine:
     opened: asyncio.Event | None = None
     """Where given, passes wait for it."""
 
+    def passes(self) -> int:
+        return self.forwards
+
     async def embed_image(self, data: bytes, *, key: str | None = None) -> EncodedImage:
         self.busy += 1
         self.most_busy = max(self.most_busy, self.busy)

@@ -1,14 +1,16 @@
 import asyncio
 import time
+from collections.abc import Hashable
 from typing import Any
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from runtime.in_hand import taken_in_hand
 from runtime.metrics import MetricSet, StageMetrics
 from runtime.probe_routes import probe_app
-from runtime.probes import Probes
+from runtime.probes import EVENT_LOOP_LAG, Probes
 
 
 class Clock:
@@ -129,30 +131,58 @@ def test_a_stage_with_work_in_flight_and_no_progress_is_stuck(
     assert "stage embedder has had work in flight for 61 s" in report.body["problems"][0]
 
 
-def test_finishing_a_batch_is_progress(probes: Probes, stage: StageMetrics, clock: Clock) -> None:
+def test_a_batch_that_is_stuck_does_not_hide_behind_one_that_moves(
+    probes: Probes, stage: StageMetrics, clock: Clock
+) -> None:
     stage.received([])
-    stage.received([])
+    moving = stage.received([])
     probes.beat()
-    later(probes, clock, 59)
-    stage.finished([], {}, sent=0)
-    stage.last_progress = clock()  # the metrics read the real clock
-    stage.left()
-    later(probes, clock, 59)
-    assert probes.liveness().ok
-    later(probes, clock, 2)
+    for _ in range(3):
+        assert probes.liveness().ok
+        moving.moved()
+        later(probes, clock, 29)
+        stage.left(moving)
+        moving = stage.received([])
     assert not probes.liveness().ok
+
+
+def test_a_batch_that_moves_is_alive_however_long_it_takes(probes: Probes, stage: StageMetrics, clock: Clock) -> None:
+    batch = stage.received([])
+    probes.beat()
+    for _ in range(10):
+        later(probes, clock, 59)
+        batch.moved()
+        assert probes.liveness().ok, "it has moved since the last heartbeat"
+        probes.beat()
+    later(probes, clock, 61)
+    assert not probes.liveness().ok
+
+
+def test_waiting_behind_others_is_alive_while_those_are_served(
+    probes: Probes, stage: StageMetrics, clock: Clock
+) -> None:
+    passes = 0
+    with stage.received([]).behind(lambda: passes):
+        for _ in range(5):
+            later(probes, clock, 50)
+            passes += 1
+            probes.beat()
+            assert probes.liveness().ok
+        later(probes, clock, 61)
+        assert not probes.liveness().ok, "now the model serves nobody"
 
 
 def test_a_stage_that_waits_for_a_dependency_is_alive_however_long_it_waits(
     probes: Probes, stage: StageMetrics, clock: Clock
 ) -> None:
-    stage.received([])
-    stage.waiting("s3", True)
-    for _ in range(100):
-        later(probes, clock, 30)
-        assert probes.liveness().ok
-    assert probes.liveness().body["stages"]["embedder"]["waiting_for"] == ["s3"]
-    stage.waiting("s3", False)
+    with taken_in_hand(stage.received([])):
+        stage.waiting("s3", True)
+        for _ in range(100):
+            later(probes, clock, 30)
+            assert probes.liveness().ok
+        assert probes.liveness().body["stages"]["embedder"]["waiting_for"] == ["s3"]
+        stage.waiting("s3", False)
+    probes.beat()
     later(probes, clock, 59)
     assert probes.liveness().ok, "what it waited does not count once the dependency answers"
     later(probes, clock, 2)
@@ -170,11 +200,58 @@ def test_the_first_batch_after_an_idle_hour_is_not_taken_for_stalled(
 
 
 def test_an_idle_stage_is_alive(probes: Probes, stage: StageMetrics, clock: Clock) -> None:
-    stage.received([])
+    batch = stage.received([])
     probes.beat()
-    stage.left()
+    stage.left(batch)
     later(probes, clock, 3600)
     assert probes.liveness().ok
+
+
+def test_other_work_that_stands_still_is_not_alive(probes: Probes, clock: Clock) -> None:
+    work: dict[Hashable, int | None] = {}
+    probes.work("the model", lambda: work)
+    later(probes, clock, 3600)
+    assert probes.liveness().ok, "nothing to do"
+    work[1] = 0
+    probes.beat()
+    later(probes, clock, 61)
+    assert "the model has had work in flight for 61 s" in probes.liveness().body["problems"][0]
+    del work[1]
+    assert probes.liveness().ok
+
+
+async def test_a_process_has_started_once_and_for_all(probes: Probes) -> None:
+    encoder = probes.component("encoder", why="it loads its weights")
+    answer = await get(probes, "/startupz")
+    assert answer.status_code == 503
+    assert answer.json()["problems"] == ["it is starting: encoder is not ready: it loads its weights"]
+    assert (await get(probes, "/livez")).status_code == 200, "loading is alive"
+    encoder.ready()
+    probes.started()
+    assert (await get(probes, "/startupz")).status_code == 200
+    encoder.not_ready("the broker is away")
+    assert (await get(probes, "/startupz")).status_code == 200
+
+
+async def test_a_condition_is_asked_for_each_probe(probes: Probes) -> None:
+    why: list[str | None] = ["it has not joined its group", None]
+    probes.condition("consumer", lambda: why.pop(0))
+    answer = await get(probes, "/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["components"] == {"consumer": {"ready": False, "why": "it has not joined its group"}}
+    assert (await get(probes, "/readyz")).status_code == 200
+    with pytest.raises(ValueError, match="consumer is registered already"):
+        probes.component("consumer")
+
+
+async def test_a_blocked_event_loop_shows_in_its_lag() -> None:
+    registry = CollectorRegistry()
+    lag = EVENT_LOOP_LAG.histogram(registry)
+    async with Probes(beat_seconds=0.01, loop_lag=lag.observe):
+        await asyncio.sleep(0.02)
+        time.sleep(0.3)  # noqa: ASYNC251 - what must not happen is what is measured
+        await asyncio.sleep(0.02)
+    assert (registry.get_sample_value("sightline_event_loop_lag_seconds_sum") or 0) > 0.2
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_a_judgement_whose_vector_has_the_wrong_length_is_refused() -> None:
 
 def test_the_trace_of_a_record_goes_on_in_what_follows_from_it() -> None:
     first = encode(records.IMAGE_EVENT)
-    second = encode(records.IMAGE_EMBEDDED, caused_by=first.headers)
+    second = encode(records.IMAGE_EMBEDDED, traceparent=child_traceparent(first.headers))
     third = encode_dead_letter(
         records.DEAD_LETTER.model_copy(
             update={"origin": records.DEAD_LETTER.origin.model_copy(update={"headers": second.headers})}

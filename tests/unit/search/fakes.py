@@ -21,6 +21,7 @@ from stores.cursor import cursor_at, next_id_of
 from stores.filters import Bound, KeywordField, RangeField
 from stores.vectors import (
     FacetCount,
+    Fate,
     Hit,
     NewTags,
     Page,
@@ -117,12 +118,16 @@ class FakeIndex:
         self.made = self.made.model_copy(update={"canary": canary})
         return self.made
 
-    async def write(self, points: Sequence[Point]) -> None:
+    async def write(self, points: Sequence[Point]) -> Sequence[Fate]:
         self._reach()
+        fates: list[Fate] = []
         for point in points:
             stored = self.points.get(point.id)
-            if stored is None or stored.payload.version <= point.payload.version:
+            kept = stored is None or stored.payload.version <= point.payload.version
+            if kept:
                 self.points[point.id] = point
+            fates.append(Fate.CHANGED if kept else Fate.STALE)
+        return fates
 
     async def search(
         self, vector: Vector, *, limit: int, threshold: float | None = None, where: Where = Where()

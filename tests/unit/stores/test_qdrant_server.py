@@ -16,7 +16,7 @@ from schemas.collection import ALIAS, PAYLOAD_INDEXES, Canary, Status, collectio
 from schemas.errors import ConfigurationError, DependencyUnavailable
 from stores.qdrant_errors import AWAY, translated
 from stores.qdrant_server import QdrantIndex
-from stores.vectors import ForeignCollection, Where
+from stores.vectors import Fate, ForeignCollection, Where
 from tests.unit.stores.index_points import AXIS, DIMENSION, ENCODER, METADATA, NOW, point
 
 COLLECTION = collection_name("hashing")
@@ -346,4 +346,22 @@ async def test_a_point_without_a_version_is_not_frozen() -> None:
         await client.upsert(COLLECTION, [models.PointStruct(id=str(written.id), vector=AXIS.tolist(), payload={})])
         await index.write([written])
         assert [one.payload.version for one in await index.get([written.id])] == [3]
+    await client.close()
+
+
+async def test_a_writer_that_is_overtaken_between_its_read_and_its_write_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = AsyncQdrantClient(":memory:")
+    async with QdrantIndex(COLLECTION, client=client) as index:
+        await index.ensure(METADATA)
+        complete = client.batch_update_points
+
+        async def overtaken(*arguments: Any, **options: Any) -> Any:
+            monkeypatch.undo()
+            await index.write([point("a.jpg", 9)])
+            return await complete(*arguments, **options)
+
+        monkeypatch.setattr(client, "batch_update_points", overtaken)
+        assert list(await index.write([point("a.jpg", 3), point("b.jpg", 3)])) == [Fate.STALE, Fate.CHANGED]
     await client.close()

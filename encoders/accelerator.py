@@ -1,0 +1,38 @@
+"""How full and how busy the card is that a model computes on."""
+
+from collections.abc import Mapping
+
+
+def memory(device: str) -> Mapping[str, int] | None:
+    """Bytes of the device: `allocated` by this process, `reserved` by torch for it, `total`. None for a processor.
+
+    `device` is an encoder's own, such as "cuda:0" or "mps"; it must have been used, since torch is asked.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        _, total = torch.cuda.mem_get_info(device)
+        allocated, reserved = torch.cuda.memory_allocated(device), torch.cuda.memory_reserved(device)
+        return {"allocated": allocated, "reserved": reserved, "total": total}
+    if device == "mps":
+        import torch
+
+        allocated, reserved = torch.mps.current_allocated_memory(), torch.mps.driver_allocated_memory()
+        return {"allocated": allocated, "reserved": reserved, "total": torch.mps.recommended_max_memory()}
+    return None
+
+
+def utilization(device: str) -> float | None:
+    """The share of the last moment in which the card computed, 0 to 1; None where nothing tells it.
+
+    NVIDIA's own library tells it, by the package nvidia-ml-py.
+    """
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    try:
+        return float(torch.cuda.utilization(device)) / 100
+    except (ImportError, RuntimeError):
+        # No such package, or a driver that does not tell: the memory still shows.
+        return None

@@ -1,0 +1,67 @@
+"""What is shown of a model and of the card that it computes on; a stand-in for the card, since there is none here."""
+
+from typing import Any, cast
+
+import pytest
+import torch
+from prometheus_client import CollectorRegistry
+
+from cli.model_metrics import watch_model
+from encoders.engine import EncoderEngine
+from runtime.probes import Probes
+from tests.unit.cli.stand_ins import StandIn
+
+
+class Engine:
+    def __init__(self, device: str) -> None:
+        self.encoder = StandIn(device=device, dtype="bfloat16")
+        self.identity = self.encoder.identity
+        self.working: dict[int, int] = {}
+
+    def work(self) -> dict[int, int]:
+        return self.working
+
+
+def shown(device: str) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    watch_model(cast("EncoderEngine", Engine(device)), registry, Probes())
+    return registry
+
+
+def test_the_model_is_named_by_its_labels() -> None:
+    labels = {"model": "hashing", "fingerprint": "w-p-bfloat16", "device": "cpu", "dtype": "bfloat16"}
+    assert shown("cpu").get_sample_value("sightline_model_info", labels) == 1
+
+
+@pytest.mark.parametrize("device", ["cpu", "remote"])
+def test_without_a_card_nothing_is_said_of_one(device: str) -> None:
+    assert not [metric.name for metric in shown(device).collect() if "accelerator" in metric.name]
+
+
+def test_a_cards_memory_and_use_are_read_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = {"memory_allocated": 3, "memory_reserved": 5, "utilization": 40}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1, 80))
+    for name in used:
+        monkeypatch.setattr(torch.cuda, name, lambda device, name=name: used[name])
+    registry = shown("cuda:0")
+
+    def memory(kind: str) -> Any:
+        return registry.get_sample_value("sightline_accelerator_memory_bytes", {"kind": kind})
+
+    assert [memory(kind) for kind in ("allocated", "reserved", "total")] == [3, 5, 80]
+    assert registry.get_sample_value("sightline_accelerator_utilization_ratio") == 0.4
+    used["memory_allocated"] = 4
+    assert memory("allocated") == 4
+
+
+def test_a_card_whose_driver_tells_no_use_shows_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def untold(device: str) -> int:
+        raise ModuleNotFoundError("pynvml")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1, 80))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 3)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 5)
+    monkeypatch.setattr(torch.cuda, "utilization", untold)
+    registry = shown("cuda:0")
+    assert registry.get_sample_value("sightline_accelerator_memory_bytes", {"kind": "total"}) == 80
+    assert "sightline_accelerator_utilization_ratio" not in {metric.name for metric in registry.collect()}
