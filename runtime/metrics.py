@@ -15,6 +15,7 @@ from runtime.in_hand import InHand, Phase, Spent, booked, in_hand
 from runtime.metric import COUNT_BUCKETS, SECONDS_BUCKETS, Metric, MetricKind
 from runtime.stage import Emit, Outcome, Reject
 from schemas.codec import Sendable
+from schemas.dead_letter import RejectReason
 from schemas.events import ImageEmbedded
 
 __all__ = ["COUNT_BUCKETS", "SECONDS_BUCKETS", "Metric", "MetricKind", "MetricSet", "Phase", "StageMetrics"]
@@ -179,6 +180,9 @@ class StageMetrics:
         self._all = metrics
         self._stage = stage
         self._hands: list[InHand] = []
+        # No rate sees the first count of a series that begins with it, and the first dead letter of a kind is news.
+        for reason in RejectReason:
+            metrics.rejected.labels(stage, reason.value)
         self.waiting_for: Counter[str] = Counter()
         """Dependencies waited for now, each by so many batches."""
 

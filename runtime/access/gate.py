@@ -108,6 +108,8 @@ class Gate:
         self._in_hand = InHand()
         self._body_bytes = 0
         self._refused = REFUSED.counter(registry)
+        for reason in Reason:
+            self._refused.labels(reason.value)
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""

@@ -83,6 +83,7 @@ class KafkaConsumer:
         self.lanes = [Lane(worker, terms) for _ in range(consumers)]
         self.lag = LagWatch(self.topic, self.lanes, metrics, tell_backlog=tell_backlog)
         worker.batches_of(settings.batch_records)
+        metrics.expect(self.topic)
 
     @property
     def not_ready(self) -> str | None:

@@ -144,3 +144,14 @@ class KafkaMetrics:
             fetch_failures=FETCH_FAILURES.counter(registry),
             stalled=STALLED.gauge(registry),
         )
+
+    def expect(self, topic: str) -> None:
+        """Show a topic's counters at 0 from the start: no rate sees the first count of a series that begins with it."""
+        self.expired.labels(topic)
+        self.stalled.labels(topic)
+        for change in RebalanceKind:
+            self.rebalances.labels(topic, change.value)
+        for commit in CommitFailure:
+            self.commit_failures.labels(topic, commit.value)
+        for fetch in FetchFailure:
+            self.fetch_failures.labels(topic, fetch.value)

@@ -56,3 +56,6 @@ class IngestMetrics:
         self.observed = OBSERVED.counter(registry)
         self.sqs_messages = SQS_MESSAGES.counter(registry)
         self.sqs_failures = SQS_FAILURES.counter(registry)
+        for call in SqsCall:
+            self.sqs_messages.labels(call.value)
+            self.sqs_failures.labels(call.value)
