@@ -43,7 +43,7 @@ fix: install ## Format, and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: install ## Write the generated pages again: AsyncAPI, metrics
+docs: install ## Write the generated files again: AsyncAPI, metrics, dashboards
 	$(BIN)/python -m docs.generate
 
 bench: install ## Throughput of the embedded pipeline against the bare model

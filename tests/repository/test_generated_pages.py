@@ -1,4 +1,4 @@
-"""docs/asyncapi.yaml and docs/metrics.md say what the code says."""
+"""The generated files say what the code says."""
 
 import ast
 import re
@@ -25,7 +25,7 @@ def test_the_generated_pages_are_current() -> None:
 def test_a_stale_page_fails_the_check_with_the_command_that_mends_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(generate.PAGES, "metrics.md", lambda: "something new")
+    monkeypatch.setitem(generate.PAGES, "docs/metrics.md", lambda: "something new")
     assert generate.main(["--check"]) == 1
     said = capsys.readouterr().err
     assert "docs/metrics.md" in said
@@ -36,8 +36,8 @@ def test_writing_mends_what_is_missing_or_changed(tmp_path: Path) -> None:
     assert generate.stale_pages(tmp_path) == list(generate.PAGES)
     generate.write(tmp_path)
     assert generate.stale_pages(tmp_path) == []
-    (tmp_path / "metrics.md").write_text("edited by hand", encoding="utf-8")
-    assert generate.write(tmp_path) == [tmp_path / "metrics.md"]
+    (tmp_path / "docs" / "metrics.md").write_text("edited by hand", encoding="utf-8")
+    assert generate.write(tmp_path) == [tmp_path / "docs" / "metrics.md"]
     assert generate.stale_pages(tmp_path) == []
 
 

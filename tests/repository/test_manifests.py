@@ -238,11 +238,13 @@ def test_a_changed_setting_rolls_the_pods() -> None:
 
 
 @needs_kubectl
-def test_the_dashboard_travels_with_the_manifests() -> None:
-    dashboard = named(built("base"), "ConfigMap", "sightline-dashboard")
+@pytest.mark.parametrize("name", ["flow", "embedder", "search", "truth"])
+def test_the_dashboards_travel_with_the_manifests(name: str) -> None:
+    dashboard = named(built("base"), "ConfigMap", f"sightline-dashboard-{name}")
     assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
-    text = Path(ROOT / "deploy" / "grafana" / "sightline.json").read_text(encoding="utf-8")
-    assert dashboard["data"]["sightline.json"] == text
+    assert dashboard["metadata"]["annotations"]["grafana_folder"] == "Sightline"
+    path = ROOT / "deploy" / "grafana" / "dashboards" / f"{name}.json"
+    assert dashboard["data"][path.name] == path.read_text(encoding="utf-8")
 
 
 @needs_kubectl

@@ -1,0 +1,188 @@
+"""The dashboard "Search": what people ask, how long they wait, what fails and what is refused."""
+
+from deploy.grafana.panels import (
+    Colour,
+    Dashboard,
+    Query,
+    Row,
+    Unit,
+    Variable,
+    graph,
+    heatmap,
+    number,
+    quantile,
+    rate,
+)
+
+ROUTES = '{route=~"$route"}'
+
+HEADLINE = Row(
+    "Do people find what they ask for?",
+    [
+        number(
+            "Requests a second",
+            Unit.REQUESTS,
+            "Of people and programs, without the probes.",
+            "sightline:http_requests:rate5m",
+            decimals=1,
+            width=6,
+        ),
+        number(
+            "Share that fails",
+            Unit.SHARE,
+            "Answered with 5xx. Above 5 % for minutes someone is woken.",
+            "sightline:http_errors:ratio_rate5m",
+            steps=[(0.01, Colour.LOOK), (0.05, Colour.BAD)],
+            decimals=2,
+            width=6,
+        ),
+        number(
+            "Search, p95",
+            Unit.SECONDS,
+            "One search in twenty takes longer. Above a second for minutes someone is woken.",
+            'route:sightline_http_request_seconds:p95_rate5m{route="/v1/search"}',
+            steps=[(0.5, Colour.LOOK), (1, Colour.BAD)],
+            width=6,
+        ),
+        number(
+            "Refused a second",
+            Unit.REQUESTS,
+            "Keys, rates, a full model queue, or a page of another origin.",
+            "sum(rate(sightline_http_refused_total[$__rate_interval]))",
+            steps=[(1, Colour.LOOK)],
+            decimals=1,
+            width=6,
+        ),
+    ],
+)
+
+LATENCY = Row(
+    "Latency by route",
+    [
+        graph(
+            "p50",
+            Unit.SECONDS,
+            "Half of the requests of a route are answered sooner.",
+            Query(quantile(0.5, "sightline_http_request_seconds", "route", selector=ROUTES), "{{route}}"),
+            width=8,
+        ),
+        graph(
+            "p95",
+            Unit.SECONDS,
+            "One in twenty takes longer. All routes slow at once: the processor or the index; one of them: its work.",
+            Query(quantile(0.95, "sightline_http_request_seconds", "route", selector=ROUTES), "{{route}}"),
+            width=8,
+        ),
+        graph(
+            "p99",
+            Unit.SECONDS,
+            "One in a hundred takes longer. An export streams for as long as its reader reads.",
+            Query(quantile(0.99, "sightline_http_request_seconds", "route", selector=ROUTES), "{{route}}"),
+            width=8,
+        ),
+        heatmap(
+            "Searches by how long they took",
+            Unit.SECONDS,
+            "Two bands: words and photos, or searches beside an indexer that writes.",
+            "sightline_http_request_seconds",
+            selector='{route="/v1/search"}',
+        ),
+        graph(
+            "Forward passes",
+            Unit.SECONDS,
+            "A search embeds its words or its photo first. Slow here: the model is the reason, not the index.",
+            Query(quantile(0.5, "sightline_forward_seconds", "instance"), "{{instance}} p50"),
+            Query(quantile(0.99, "sightline_forward_seconds", "instance"), "{{instance}} p99"),
+            width=12,
+        ),
+    ],
+)
+
+RATES = Row(
+    "Rate, errors and refusals",
+    [
+        graph(
+            "Requests by route",
+            Unit.REQUESTS,
+            "All of them, the probes included where they are chosen above.",
+            Query(rate("sightline_http_requests_total", "route", selector=ROUTES), "{{route}}"),
+            width=8,
+        ),
+        graph(
+            "Requests by class of status",
+            Unit.REQUESTS,
+            "4xx is a client's mistake or a refusal, 5xx is ours or behind us.",
+            Query(rate("sightline_http_requests_total", "status", selector=ROUTES), "{{status}}"),
+            width=8,
+            stacked=True,
+        ),
+        graph(
+            "Failures by route",
+            Unit.REQUESTS,
+            "5xx. All routes: the index is away; originals and thumbnails only: the object store is.",
+            Query(
+                rate(
+                    "sightline_http_requests_total",
+                    "route",
+                    selector='{status="5xx", route!~"/livez|/readyz|/metrics|/health"}',
+                ),
+                "{{route}}",
+            ),
+            width=8,
+        ),
+        graph(
+            "Refusals by reason",
+            Unit.REQUESTS,
+            "busy, concurrency: add search processes; rate: a client asks a lot; no_key, unknown_key: somebody tries.",
+            Query(rate("sightline_http_refused_total", "reason"), "{{reason}}"),
+            width=12,
+        ),
+        graph(
+            "Share that fails",
+            Unit.SHARE,
+            "Of the requests of people and programs, over five minutes.",
+            Query("sightline:http_errors:ratio_rate5m", "5xx"),
+            width=12,
+        ),
+    ],
+)
+
+PROCESSES = Row(
+    "Processes",
+    [
+        graph(
+            "Lag of the event loops, p99",
+            Unit.SECONDS,
+            "Of the processes that search. Near a second: something blocks, and every request waits for it.",
+            Query(
+                "histogram_quantile(0.99, sum by (le, instance) "
+                "(rate(sightline_event_loop_lag_seconds_bucket[$__rate_interval]) "
+                'and on (instance) sightline_http_requests_total{route="/metrics"}))',
+                "{{instance}}",
+            ),
+            width=12,
+        ),
+        graph(
+            "Requests by process",
+            Unit.REQUESTS,
+            "Far apart: the balancer prefers one of them.",
+            Query(
+                rate(
+                    "sightline_http_requests_total",
+                    "instance",
+                    selector='{route!~"/livez|/readyz|/metrics|/health"}',
+                ),
+                "{{instance}}",
+            ),
+            width=12,
+        ),
+    ],
+)
+
+SEARCH = Dashboard(
+    uid="sightline-search",
+    title="Sightline: Search",
+    tells="Latency by route, rate, errors and refusals.",
+    rows=[HEADLINE, LATENCY, RATES, PROCESSES],
+    variables=[Variable("route", "Route", "sightline_http_requests_total")],
+)
