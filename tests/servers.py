@@ -18,7 +18,7 @@ T = TypeVar("T")
 @pytest.fixture(scope="session")
 def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
     """A real broker that a test may pause; it must be running again when the test ends."""
-    server = _start(lambda: start_kafka(tmp_path_factory.mktemp("kafka")))
+    server = start_or_skip(lambda: start_kafka(tmp_path_factory.mktemp("kafka")))
     try:
         yield server
     finally:
@@ -37,14 +37,15 @@ def s3_server(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     import asyncio
 
     asyncio.run(ensure_topics(KafkaSettings(bootstrap_servers=kafka), [NOTIFICATIONS]))
-    server = _start(lambda: start_versitygw(tmp_path_factory.mktemp("s3"), kafka))
+    server = start_or_skip(lambda: start_versitygw(tmp_path_factory.mktemp("s3"), kafka))
     try:
         yield server
     finally:
         server.stop()
 
 
-def _start(start: Callable[[], T]) -> T:
+def start_or_skip(start: Callable[[], T]) -> T:
+    """What `start` starts; without its program the test is skipped, and fails in continuous integration."""
     try:
         return start()
     except MissingTool as missing:
