@@ -128,7 +128,7 @@ RATES = Row(
                 rate(
                     "sightline_http_requests_total",
                     "status",
-                    selector='{route!~"/livez|/readyz|/metrics|/health"}',
+                    selector='{route!~"/livez|/readyz|/startupz|/metrics|/health"}',
                 ),
                 "{{status}}",
             ),
@@ -208,7 +208,7 @@ FAILURES = Row(
                 rate(
                     "sightline_http_requests_total",
                     "route",
-                    selector='{status="5xx", route!~"/livez|/readyz|/metrics|/health"}',
+                    selector='{status="5xx", route!~"/livez|/readyz|/startupz|/metrics|/health"}',
                 ),
                 "{{route}}",
             ),

@@ -124,7 +124,7 @@ RATES = Row(
                 rate(
                     "sightline_http_requests_total",
                     "route",
-                    selector='{status="5xx", route!~"/livez|/readyz|/metrics|/health"}',
+                    selector='{status="5xx", route!~"/livez|/readyz|/startupz|/metrics|/health"}',
                 ),
                 "{{route}}",
             ),
@@ -170,7 +170,7 @@ PROCESSES = Row(
                 rate(
                     "sightline_http_requests_total",
                     "instance",
-                    selector='{route!~"/livez|/readyz|/metrics|/health"}',
+                    selector='{route!~"/livez|/readyz|/startupz|/metrics|/health"}',
                 ),
                 "{{instance}}",
             ),

@@ -27,7 +27,7 @@ from tests.unit.search.conftest import client_of, image_point
 from tests.unit.search.fakes import FakeEngine, FakeImage
 
 OPEN = {"/", "/page/{release}/{name:path}", "/docs", "/openapi.json", "/v1/access"}
-PROBES = {"/livez", "/readyz", "/metrics", "/health"}
+PROBES = {"/livez", "/readyz", "/startupz", "/metrics", "/health"}
 ADMIN = {"/v1/images/{id}/retry", "/v1/failures/retry"}
 
 
