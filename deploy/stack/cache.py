@@ -1,6 +1,7 @@
 """The programs themselves: fetched once, pinned, found again."""
 
 import fcntl
+import json
 import os
 import shutil
 import subprocess
@@ -17,6 +18,12 @@ LOG4J_VERSION = "2.24.3"
 VERSITYGW_VERSION = "v1.8.0"
 MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
 """The last commit before the project was archived; its notifications are what many stores still send."""
+KUSTOMIZE_VERSION = "v5.8.1"
+SCHEMA_MODULES = {
+    "github.com/kedacore/keda/v2@v2.21.0": "config/crd/bases/keda.sh_*.yaml",
+    "github.com/prometheus-operator/prometheus-operator@v0.85.0": "example/prometheus-operator-crd/*.yaml",
+}
+"""Go modules that hold the schemas of their own Kubernetes resources, and where."""
 
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -74,9 +81,28 @@ def minio() -> Path:
     return _go_install("minio", "github.com/minio/minio", MINIO_VERSION)
 
 
+def kustomize() -> Path:
+    """The kustomize program, built by Go the first time (about a minute)."""
+    return _go_install("kustomize", "sigs.k8s.io/kustomize/kustomize/v5", KUSTOMIZE_VERSION)
+
+
+def custom_resource_schemas() -> Path:
+    """A folder with the definitions (YAML) of KEDA's and the Prometheus operator's resources, as they publish them."""
+
+    def fetch(folder: Path) -> None:
+        go = _tool("go", "it fetches the schemas of Kubernetes resources; install Go 1.26 or later")
+        for module, pattern in SCHEMA_MODULES.items():
+            answer = _run([go, "mod", "download", "-json", module], f"fetching the schemas of {module}")
+            for file in Path(json.loads(answer)["Dir"]).glob(pattern):
+                shutil.copyfile(file, folder / file.name)
+
+    versions = "-".join(module.rpartition("@")[2] for module in SCHEMA_MODULES)
+    return _made_once(f"schemas-{versions}", fetch)
+
+
 def _go_install(name: str, package: str, version: str) -> Path:
     def build(folder: Path) -> None:
-        go = _tool("go", "it builds the S3 server; install Go 1.26 or later")
+        go = _tool("go", f"it builds {name}; install Go 1.26 or later")
         _run([go, "install", f"{package}@{version}"], f"building {name} {version}", GOBIN=str(folder))
 
     return _made_once(f"{name}-{version}", build) / name
@@ -112,8 +138,9 @@ def _tool(name: str, why: str) -> str:
     return found
 
 
-def _run(command: list[str], what: str, **environment: str) -> None:
+def _run(command: list[str], what: str, **environment: str) -> str:
     print(f"{what} (once; kept in {cache_folder()}) ...", file=sys.stderr)
     done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
     if done.returncode:
         raise StackError(f"{what} failed with code {done.returncode}: {(done.stdout + done.stderr)[-2000:]}")
+    return done.stdout
