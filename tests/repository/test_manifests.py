@@ -87,6 +87,14 @@ def test_everything_is_in_one_namespace_and_no_image_is_without_a_version(folder
         assert any(letter.isdigit() for letter in tag), f"{name}: an image without a version changes under one's feet"
 
 
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_service_has_an_account_of_its_own_so_that_a_role_is_of_one_service(folder: str) -> None:
+    for name, pod in pods(built(folder)):
+        if name not in ("qdrant", "minio", "make-bucket"):
+            assert pod["serviceAccountName"] == name
+            assert named(built(folder), "ServiceAccount", name)["automountServiceAccountToken"] is False
+
+
 def test_the_generated_manifests_are_current() -> None:
     assert not generated.stale(), "run `make docs`"
 
