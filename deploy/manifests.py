@@ -66,9 +66,7 @@ def stale() -> dict[Path, str]:
     """The files that differ from what they should say, with that."""
     wanted = {SETTINGS: settings_page(SETTINGS.read_text(encoding="utf-8")), RULES: rules_page()}
     return {
-        path: text
-        for path, text in wanted.items()
-        if not path.is_file() or path.read_text(encoding="utf-8") != text
+        path: text for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text
     }
 
 

@@ -49,7 +49,18 @@ class SecuredKafka:
         )
         runtime, classes = java(), f"{kafka_jars()}/*"
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        format_ = [runtime, *_JVM, "-cp", classes, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
+        format_ = [
+            runtime,
+            *_JVM,
+            "-cp",
+            classes,
+            "kafka.tools.StorageTool",
+            "format",
+            "-t",
+            cluster,
+            "-c",
+            str(properties),
+        ]
         for user in users:
             format_ += ["--add-scram", f"SCRAM-SHA-512=[name={user},password={PASSWORD}]"]
         subprocess.run(format_, check=True, capture_output=True)

@@ -1,11 +1,10 @@
-"""The images as the manifests run them: their libraries, arguments, settings, topics, users and rights, and no others."""
+"""The images as the manifests run them: with those libraries, settings, topics, users and rights, and no others."""
 
 import asyncio
 import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from deploy.stack import S3Server
 from deploy.stack.errors import MissingTool
 from deploy.stack.process import free_port
 from imaging.samples import draw_samples
-from tests.end_to_end.running import clean_environment, run_command, wait_for
+from tests.end_to_end.running import run_command, wait_for
 from tests.end_to_end.secured_kafka import PASSWORD, SecuredKafka
 from tests.repository.built import Manifest, built, container, of_kind, variables
 from tests.repository.dockerfile import in_image
@@ -99,9 +98,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory, users: list[Manifest]) -> I
                 num_partitions=2,
                 replication_factor=1,
                 topic_configs={
-                    name: str(value)
-                    for name, value in one["spec"]["config"].items()
-                    if name != "min.insync.replicas"
+                    name: str(value) for name, value in one["spec"]["config"].items() if name != "min.insync.replicas"
                 },
             )
             for one in of_kind(built("base"), "KafkaTopic")
@@ -196,7 +193,9 @@ async def notify(broker: SecuredKafka, *keys: str) -> None:
     await producer.start()
     for key in keys:
         record = f'{{"EventName": "s3:ObjectCreated:Put", "Key": "images/{key}", "Records": [{{"eventVersion": "2.0", '
-        record += '"eventSource": "minio:s3", "eventName": "s3:ObjectCreated:Put", "eventTime": "2026-11-28T10:00:00Z", '
+        record += (
+            '"eventSource": "minio:s3", "eventName": "s3:ObjectCreated:Put", "eventTime": "2026-11-28T10:00:00Z", '
+        )
         record += f'"s3": {{"bucket": {{"name": "images"}}, "object": {{"key": "{key}", "size": 9}}}}}}]}}'
         await producer.send_and_wait("bucket-notifications", record.encode())
     await producer.stop()
@@ -243,8 +242,14 @@ async def test_a_consumer_reads_its_own_topic_in_its_own_group_only(broker: Secu
     for topic, group in (("image-events", "sightline-indexer"), ("image-embeddings", "sightline-embedder")):
         consumer = AIOKafkaConsumer(topic, group_id=group, **signed_in(broker, "sightline-indexer"))
         with pytest.raises(KafkaError):
-            await consumer.start()
-            await consumer.getmany(timeout_ms=2000)
+            await read(consumer)
+
+
+async def read(consumer: AIOKafkaConsumer) -> None:
+    try:
+        await consumer.start()
+        await consumer.getmany(timeout_ms=2000)
+    finally:
         await consumer.stop()
 
 
@@ -276,10 +281,7 @@ def test_search_without_torch_finds_by_words_what_a_remote_encoder_embedded(tmp_
         found = httpx.post(f"{search.url}/v1/search", files={"image": ("x", picture.read_bytes())}, timeout=30).json()
         assert found["results"][0]["key"] == picture.name
         by_words = httpx.get(f"{search.url}/v1/search", params={"q": "a red circle"}, timeout=30).json()
-        assert len(by_words["results"]) == 10
-        started = time.monotonic()
+        assert {one["key"] for one in by_words["results"]} == {path.name for path in photos.iterdir()}
         answer = httpx.post(f"{search.url}/embed/text", json={"text": "a boat"}, timeout=30).json()
         direct = httpx.post(f"{encoder.url}/embed/text", json={"text": "a boat"}, timeout=30).json()
         assert answer["embedding"] == pytest.approx(direct["embedding"], abs=1e-5)
-        assert time.monotonic() - started < 20
-    assert clean_environment()["SIGHTLINE_ENCODER__MODEL"] == "hashing"

@@ -55,7 +55,9 @@ def test_only_the_images_that_hold_a_model_carry_torch() -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_an_image_starts_without_the_libraries_of_the_others(target: str) -> None:
-    script = in_image(target).replace("from cli.entry import main; main()", "") + f"""
+    script = (
+        in_image(target).replace("from cli.entry import main; main()", "")
+        + f"""
 import importlib, pkgutil
 for entry in ("cli.entry", "cli.main", *{ENTRIES[target]!r}):
     package = importlib.import_module(entry)
@@ -63,6 +65,7 @@ for entry in ("cli.entry", "cli.main", *{ENTRIES[target]!r}):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
 """
+    )
     run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, f"the image of {target} would not start:\n{run.stderr[-1000:]}"
 
@@ -70,7 +73,11 @@ for entry in ("cli.entry", "cli.main", *{ENTRIES[target]!r}):
 @pytest.mark.parametrize("target", ["indexer", "search-remote"])
 def test_every_image_can_list_the_models(target: str) -> None:
     run = subprocess.run(
-        [sys.executable, "-c", in_image(target), "models", "--json"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", in_image(target), "models", "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode == 0, run.stderr[-1000:]
     assert '"sightline-small"' in run.stdout

@@ -108,7 +108,11 @@ def test_every_object_would_be_taken_as_it_is_written(folder: str) -> None:
         ("NetworkPolicy", "to-kafka", lambda spec: spec["egress"][0]["ports"][0].update(port="kafka", protocol=6)),
         ("CronJob", "reconcile", lambda spec: spec.update(schedule=17)),
         ("ScaledObject", "embedder", lambda spec: spec.update(maxReplicas=12)),
-        ("ScaledObject", "embedder", lambda spec: spec["advanced"]["horizontalPodAutoscalerConfig"].update(behaviour=1)),
+        (
+            "ScaledObject",
+            "embedder",
+            lambda spec: spec["advanced"]["horizontalPodAutoscalerConfig"].update(behaviour=1),
+        ),
         ("PodMonitor", "sightline", lambda spec: spec["podMetricsEndpoints"][0].update(intervall="15s")),
         ("PodMonitor", "sightline", lambda spec: spec["podMetricsEndpoints"][0].update(interval="15")),
         ("PrometheusRule", "sightline", lambda spec: spec.update(groups=[{"name": "x", "rules": [{"alert": "y"}]}])),

@@ -166,7 +166,6 @@ def test_search_asks_for_keys_that_follow_their_secret(folder: str) -> None:
     pod = dict(pods(built(folder)))["search"]
     settings = load_settings(ours(variables(built(folder), "search")))
     assert asks_for_keys(settings)
-    (volume,) = [one for one in pod["volumes"] if one["name"] == "api-keys"]
     (mount,) = [one for one in pod["containers"][0]["volumeMounts"] if one["name"] == "api-keys"]
     assert keys_file(settings) == Path(mount["mountPath"]) / "api-keys.json"
     assert "subPath" not in mount, "such a file never changes"

@@ -7,6 +7,7 @@ from tests.repository.files import ROOT, project
 
 SERVICES = ("ingest", "embedder", "indexer", "search")
 
+
 def names(requirements: list[str]) -> set[str]:
     found = (re.match(r"[A-Za-z0-9._-]+", requirement) for requirement in requirements)
     return {match.group() for match in found if match}

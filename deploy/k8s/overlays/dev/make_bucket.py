@@ -1,7 +1,7 @@
 """Make the bucket `images`, and have its notifications written onto Kafka. Run again, it changes nothing.
 
-For an S3 server that knows Kafka as a target, such as MinIO; deploy/compose.yaml and this overlay run it in the image of
-ingest, which has boto3. The environment names the server (AWS_ENDPOINT_URL_S3) and the credentials.
+For an S3 server that knows Kafka as a target, such as MinIO; deploy/compose.yaml and this overlay run it in the image
+of ingest, which has boto3. The environment names the server (AWS_ENDPOINT_URL_S3) and the credentials.
 """
 
 import os
