@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from cli.access import asks_for_keys, keys_file
+from cli.indexes import indexed_model
 from deploy import manifests as generated
 from runtime.settings import KafkaSettings, Settings, load_settings, setting_names
 from schemas.topics import IMAGE_EMBEDDINGS, IMAGE_EVENTS, NOTIFICATIONS
@@ -329,7 +330,21 @@ def test_with_a_remote_encoder_the_others_ask_the_service_that_is_there() -> Non
     assert encoder.encoder.model == "sightline-small"
     assert container(remote, "encoder")["args"] == ["serve"]
     assert asks_for_keys(encoder)
+    for built_folder in ("overlays/remote", "overlays/prod"):
+        limits = load_settings(ours(variables(built(built_folder), "encoder"))).access
+        assert (limits.requests_per_second, limits.concurrency) == (0, 0), "its callers are services, not people"
     assert named(remote, "Service", "encoder")["spec"]["ports"][0]["port"] == 80
+
+
+def test_search_stands_for_the_model_that_embedders_and_the_encoder_hold() -> None:
+    prod = built("overlays/prod")
+    search, embedder, encoder = (
+        load_settings(ours(variables(prod, name))) for name in ("search", "embedder", "encoder")
+    )
+    assert search.encoder.model.startswith("self-hosted:")
+    assert indexed_model(search) == embedder.encoder.model == encoder.encoder.model
+    assert search.remote.url == "http://encoder/embed"
+    assert container(prod, "search")["image"].startswith("sightline-search-remote:")
 
 
 def _millicores(text: str) -> int:
