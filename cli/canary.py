@@ -166,7 +166,7 @@ async def ensure_collection(index: VectorIndex, engine: EncoderEngine, parts: Pa
     """
     if writes and parts.settings.remote.model:
         raise ConfigurationError(
-            f"SIGHTLINE_REMOTE__MODEL says that {parts.settings.encoder.model} stands for {parts.settings.remote.model}. "
+            f"SIGHTLINE_REMOTE__MODEL has {parts.settings.encoder.model} stand for {parts.settings.remote.model}. "
             "That is good for searches only: what it embeds is not exactly the same. Unset it where images are indexed"
         )
     tell_model(engine, parts)
