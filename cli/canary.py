@@ -99,6 +99,12 @@ class CanaryCheck:
 
     async def _as_reader(self) -> None:
         stored = await self._index.metadata()
+        if stored is None and self._stands_for:
+            raise DependencyUnavailable(
+                "index",
+                f"there is no {self._place} yet, so nothing says how {self._stands_for} sees the golden images",
+                "Start an embedder with that model, or correct SIGHTLINE_REMOTE__MODEL, and start again",
+            )
         if stored is None:
             return
         made, own = stored.encoder, self._engine.identity

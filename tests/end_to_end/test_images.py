@@ -268,7 +268,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         }
 
 
-@pytest.mark.parametrize("embeds", ["the encoder", "the embedder"])
+@pytest.mark.parametrize("embeds", ["the embedder", pytest.param("the encoder", marks=pytest.mark.slow)])
 def test_search_without_torch_finds_by_words_and_by_photo(embeds: str, encoder: dict[str, str], tmp_path: Path) -> None:
     photos, data = tmp_path / "photos", tmp_path / "data"
     draw_samples(photos, 12, seed=5, sizes=((200, 150),))
@@ -289,6 +289,21 @@ def test_search_without_torch_finds_by_words_and_by_photo(embeds: str, encoder: 
             assert best["score"] > 0.99
         by_words = httpx.get(f"{search.url}/v1/search", params={"q": "a red circle"}, timeout=30).json()
         assert {one["key"] for one in by_words["results"]} == {path.name for path in photos.iterdir()}
+
+
+@pytest.mark.slow
+def test_search_stands_for_no_model_whose_vectors_it_does_not_get(encoder: dict[str, str], tmp_path: Path) -> None:
+    photos, data = tmp_path / "photos", tmp_path / "data"
+    draw_samples(photos, 1, seed=5, sizes=((200, 150),))
+    for model, sentence in (("sightline-small", "there is no"), ("hashing", "no longer makes the vectors")):
+        if model == "hashing":
+            # As long as the vectors that the encoder makes, and others.
+            assert run_command("index", photos, "--data-dir", data).returncode == 0
+        standing = encoder | {"SIGHTLINE_REMOTE__MODEL": model, "SIGHTLINE_PORT": str(free_port())}
+        standing |= {"SIGHTLINE_DATA_DIR": str(data)}
+        with running("search-remote", ["run", "search"], standing, tmp_path / "search.log") as search:
+            assert search.process.wait(60) != 0
+        assert sentence in search.log.read_text()
 
 
 def test_whoever_writes_stands_for_no_other_model(encoder: dict[str, str], tmp_path: Path) -> None:
