@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fastapi.routing import APIRoute
+from prometheus_client import CollectorRegistry
 
 from cli.access import asks_for_keys, keys_file
 from cli.indexes import indexed_model
 from deploy import manifests as generated
+from runtime.probe_routes import probe_router
+from runtime.probes import Probes
 from runtime.settings import KafkaSettings, Settings, load_settings, setting_names
 from schemas.topics import IMAGE_EMBEDDINGS, IMAGE_EVENTS, NOTIFICATIONS
 from tests.repository.built import (
@@ -170,6 +174,22 @@ def test_search_asks_for_keys_that_follow_their_secret(folder: str) -> None:
     (mount,) = [one for one in pod["containers"][0]["volumeMounts"] if one["name"] == "api-keys"]
     assert keys_file(settings) == Path(mount["mountPath"]) / "api-keys.json"
     assert "subPath" not in mount, "such a file never changes"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_probes_ask_what_they_are_about(folder: str) -> None:
+    paths = {route.path for route in probe_router(Probes(), CollectorRegistry()).routes if isinstance(route, APIRoute)}
+    # A process that waits for Kafka is alive, and started where the code can tell that from being loaded.
+    started = "/startupz" if "/startupz" in paths else "/livez"
+    for workload in of_kind(built(folder), "Deployment"):
+        found = container(built(folder), workload["metadata"]["name"])
+        assert found["startupProbe"]["httpGet"] == {"path": started, "port": "http"}
+        assert found["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "http"}, "its own progress only"
+        assert found["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
+        assert {started, "/livez", "/readyz"} <= paths
+        assert found["ports"] == [
+            {"name": "http", "containerPort": int(variables(built(folder), "search")["SIGHTLINE_PORT"])}
+        ]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
