@@ -100,7 +100,7 @@ _OPERATIONS = {"Read": 3, "Write": 4, "Describe": 8}
 _ALLOW = 3
 
 
-class _CreateAclsResponse(Response):
+class _CreateAclsResponse(Response):  # type: ignore[misc]
     API_KEY = 30
     API_VERSION = 1
     SCHEMA = Schema(
@@ -108,7 +108,7 @@ class _CreateAclsResponse(Response):
     )
 
 
-class _CreateAclsStruct(RequestStruct):
+class _CreateAclsStruct(RequestStruct):  # type: ignore[misc]
     API_KEY = 30
     API_VERSION = 1
     RESPONSE_TYPE = _CreateAclsResponse
@@ -128,7 +128,7 @@ class _CreateAclsStruct(RequestStruct):
     )
 
 
-class _CreateAcls(Request[_CreateAclsStruct]):
+class _CreateAcls(Request[_CreateAclsStruct]):  # type: ignore[misc]
     API_KEY = 30
 
     def __init__(self, creations: list[tuple[Any, ...]]) -> None:

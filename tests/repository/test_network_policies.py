@@ -26,8 +26,8 @@ def pod(name: str, **more: str) -> End:
     return End(labels | more, {"kubernetes.io/metadata.name": HERE})
 
 
-def elsewhere(namespace: str, labels: Labels | None = None, **of_namespace: str) -> End:
-    return End(labels or {}, {"kubernetes.io/metadata.name": namespace} | of_namespace)
+def elsewhere(namespace: str, labels: Labels | None = None) -> End:
+    return End(labels or {}, {"kubernetes.io/metadata.name": namespace})
 
 
 def outside(address: str) -> End:
@@ -36,7 +36,7 @@ def outside(address: str) -> End:
 
 DNS = elsewhere("kube-system", {"k8s-app": "kube-dns"})
 PROMETHEUS = elsewhere("monitoring")
-GATEWAY = elsewhere("anything", **{"sightline-gateway": "true"})
+GATEWAY = End({}, {"kubernetes.io/metadata.name": "anything", "sightline-gateway": "true"})
 INTERNET = outside("52.218.0.10")
 METADATA = outside("169.254.169.254")
 SERVICES = ("ingest", "embedder", "indexer", "search", "reconcile")

@@ -18,9 +18,10 @@ def main() -> None:
     s3 = boto3.client("s3", region_name="us-east-1")
     if BUCKET not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]:
         s3.create_bucket(Bucket=BUCKET)
+    wired = {"QueueArn": TARGET, "Events": EVENTS}
     s3.put_bucket_notification_configuration(
         Bucket=BUCKET,
-        NotificationConfiguration={"QueueConfigurations": [{"QueueArn": TARGET, "Events": EVENTS}]},
+        NotificationConfiguration={"QueueConfigurations": [wired]},  # type: ignore[list-item, misc]
     )
     print(f"bucket {BUCKET}: {', '.join(EVENTS)} go to {TARGET}")
 
