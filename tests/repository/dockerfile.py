@@ -68,7 +68,10 @@ def requirements_of(extra: str) -> set[str]:
 
 IMPORTED_AS = {
     "boto3": ["boto3", "botocore"],
+    "nvidia-ml-py": ["pynvml"],
     "open_clip_torch": ["open_clip"],
+    "opentelemetry-exporter-otlp-proto-http": ["opentelemetry.exporter"],
+    "opentelemetry-sdk": ["opentelemetry.sdk"],
     "pillow": ["PIL"],
     "pillow-heif": ["pillow_heif"],
     "qdrant-client": ["qdrant_client"],
