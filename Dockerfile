@@ -33,19 +33,19 @@ COPY sightline_client sightline_client
 
 # The lock pins version and hash of all that an extra needs; uv verifies the hashes of constraints too.
 FROM build AS build-ingest
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install --constraint requirements.lock ".[ingest]"
+RUN --mount=type=cache,target=/root/.cache/uv uv pip install --constraint requirements.lock ".[ingest,tracing]"
 FROM build AS build-embedder
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install --constraint requirements.lock ".[embedder]"
+RUN --mount=type=cache,target=/root/.cache/uv uv pip install --constraint requirements.lock ".[embedder,tracing]"
 FROM build AS build-embedder-remote
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install --constraint requirements.lock ".[embedder-remote]"
+RUN --mount=type=cache,target=/root/.cache/uv uv pip install --constraint requirements.lock ".[embedder-remote,tracing]"
 FROM build AS build-indexer
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install --constraint requirements.lock ".[indexer]"
+RUN --mount=type=cache,target=/root/.cache/uv uv pip install --constraint requirements.lock ".[indexer,tracing]"
 FROM build AS build-search
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install --constraint requirements.lock ".[search]"
+RUN --mount=type=cache,target=/root/.cache/uv uv pip install --constraint requirements.lock ".[search,tracing]"
 FROM build AS build-search-remote
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install --constraint requirements.lock ".[search-remote]"
+RUN --mount=type=cache,target=/root/.cache/uv uv pip install --constraint requirements.lock ".[search-remote,tracing]"
 FROM build AS build-reconcile
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install --constraint requirements.lock ".[reconcile]"
+RUN --mount=type=cache,target=/root/.cache/uv uv pip install --constraint requirements.lock ".[reconcile,tracing]"
 
 FROM ${PYTHON} AS runtime
 # Home and temporary files go where a read-only root leaves room.
