@@ -38,13 +38,15 @@ check: install ## Formatting, lint, types, floors and generated pages; changes n
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m docs.generate --check
+	$(BIN)/python -m deploy.manifests --check
 
 fix: install ## Format, and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: install ## Write the generated files again: AsyncAPI, metrics, dashboards
+docs: install ## Write the generated files again: AsyncAPI, metrics, dashboards, settings and rules for Kubernetes
 	$(BIN)/python -m docs.generate
+	$(BIN)/python -m deploy.manifests
 
 bench: install ## Throughput of the embedded pipeline against the bare model
 	$(BIN)/python -m benchmarks.embed_throughput

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 
+from cli.indexes import indexed_model
 from cli.parts import Parts
 from cli.warm_up import tell_model
 from encoders.canary import LEAST_FOR_READERS, cosines, golden_vectors, least_cosine, made_with, stored_form
 from encoders.encoder import Vectors
 from encoders.engine import EncoderEngine, EngineClosed
+from encoders.remote.encoder import RemoteEncoder
 from runtime.metrics import Metric, MetricKind
 from runtime.release import RELEASE
 from schemas.collection import Canary, CollectionMetadata, collection_name
@@ -46,6 +48,7 @@ class CanaryCheck:
         self._log = parts.log
         self._writes = writes
         self._place, self._move_it_away = _place(parts)
+        self._stands_for = parts.settings.remote.model
         self._cosine = CANARY_COSINE.gauge(parts.registry)
         self._good_at: datetime | None = None
 
@@ -96,13 +99,29 @@ class CanaryCheck:
 
     async def _as_reader(self) -> None:
         stored = await self._index.metadata()
+        if stored is None and self._stands_for:
+            raise DependencyUnavailable(
+                "index",
+                f"there is no {self._place} yet, so nothing says how {self._stands_for} sees the golden images",
+                "Start an embedder with that model, or correct SIGHTLINE_REMOTE__MODEL, and start again",
+            )
         if stored is None:
             return
         made, own = stored.encoder, self._engine.identity
+        if self._stands_for and isinstance(self._engine.encoder, RemoteEncoder):
+            await self._stand_for(stored, self._engine.encoder)
+            return
         if (made.space, made.dimension) != (own.space, own.dimension):
             raise ForeignCollection(foreign(self._place, made, own))
         if stored.canary is not None:
             self._compare(stored, await golden_vectors(self._engine))
+
+    async def _stand_for(self, stored: CollectionMetadata, encoder: RemoteEncoder) -> None:
+        """Take the collection's identity, once the golden vectors say that this is the model that made it."""
+        if stored.canary is None or stored.encoder.dimension != encoder.identity.dimension:
+            raise ForeignCollection(foreign(self._place, stored.encoder, encoder.identity))
+        self._compare(stored, await golden_vectors(self._engine))
+        encoder.stand_for(stored.encoder)
 
     def _compare(self, stored: CollectionMetadata, vectors: Mapping[str, Vectors]) -> None:
         if stored.canary is None:
@@ -117,7 +136,8 @@ class CanaryCheck:
         least = strict if self._writes else LEAST_FOR_READERS
         if found[worst] < least:
             raise VectorsMoved(self._sentence(stored, stored.canary, worst, found[worst], least))
-        if found[worst] < strict:
+        # What stands for a model elsewhere sends it pictures as JPEG, and is never exactly the same.
+        if found[worst] < strict and not self._stands_for:
             self._log.warning("vectors_moved", self._sentence(stored, stored.canary, worst, found[worst], strict))
         self._good_at = datetime.now(UTC)
 
@@ -150,6 +170,11 @@ async def ensure_collection(index: VectorIndex, engine: EncoderEngine, parts: Pa
 
     Raises `ForeignCollection`, `VectorsMoved`. The answer's `run` belongs among the components of a long-lived process.
     """
+    if writes and parts.settings.remote.model:
+        raise ConfigurationError(
+            f"SIGHTLINE_REMOTE__MODEL has {parts.settings.encoder.model} stand for {parts.settings.remote.model}. "
+            "That is good for searches only: what it embeds is not exactly the same. Unset it where images are indexed"
+        )
     tell_model(engine, parts)
     check = CanaryCheck(index, engine, parts, writes=writes)
     await check.start()
@@ -158,7 +183,7 @@ async def ensure_collection(index: VectorIndex, engine: EncoderEngine, parts: Pa
 
 def _place(parts: Parts) -> tuple[str, str]:
     """What the collection is called in a sentence, and how to make room for a new one."""
-    name = collection_name(parts.settings.encoder.model)
+    name = collection_name(indexed_model(parts.settings))
     if parts.settings.qdrant.url:
         return (
             f"the collection {name} of the Qdrant server at {parts.settings.qdrant.url}",

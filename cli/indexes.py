@@ -1,7 +1,9 @@
 """The index that the settings name: a Qdrant server, or Qdrant Edge under the data folder."""
 
 from cli.parts import Parts
+from runtime.settings import Settings
 from schemas.collection import collection_name
+from schemas.errors import ConfigurationError
 from stores.edge import EdgeIndex
 from stores.qdrant_server import QdrantIndex
 from stores.vectors import VectorIndex
@@ -10,7 +12,7 @@ from stores.vectors import VectorIndex
 def make_index(parts: Parts) -> VectorIndex:
     """The collection of the model that the settings name; not opened yet."""
     settings = parts.settings
-    collection = collection_name(settings.encoder.model)
+    collection = collection_name(indexed_model(settings))
     qdrant = settings.qdrant
     if qdrant.url:
         return QdrantIndex(
@@ -21,3 +23,16 @@ def make_index(parts: Parts) -> VectorIndex:
             timeout=qdrant.timeout,
         )
     return EdgeIndex(settings.data_dir / "index", collection)
+
+
+def indexed_model(settings: Settings) -> str:
+    """The name of the model whose vectors the index holds: the encoder's, unless that one stands for another.
+
+    Raises `ConfigurationError` where a model is stood for by anything but a server of one's own.
+    """
+    if settings.remote.model and not settings.encoder.model.startswith("self-hosted:"):
+        raise ConfigurationError(
+            f"SIGHTLINE_REMOTE__MODEL is {settings.remote.model}, but {settings.encoder.model} is no server of your "
+            "own that could stand for it: unset it, or choose a model self-hosted:NAME"
+        )
+    return settings.remote.model or settings.encoder.model

@@ -41,7 +41,7 @@ def remote_options(parts: Parts) -> RemoteOptions:
     tokens = {name: Token(name, os.environ.get(name, "")) for name in (HF_TOKEN, REPLICATE_API_TOKEN)}
     tokens[SELF_HOSTED_TOKEN] = Token(SELF_HOSTED_TOKEN, settings.token.get_secret_value())
     return RemoteOptions(
-        **settings.model_dump(exclude={"token"}),
+        **settings.model_dump(exclude={"token", "model"}),
         tokens=tokens,
         ledger=parts.settings.data_dir / "remote-spent.json",
         notice=lambda sentence: parts.log.warning("remote_model", sentence),

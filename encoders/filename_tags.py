@@ -20,13 +20,17 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import date
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from encoders.encoder import Modality, Prepared, Vectors
 from encoders.name_words import words_of
 from schemas.events import EncoderIdentity, ImageFacts
+
+if TYPE_CHECKING:
+    # The catalogue is asked where nothing is embedded, and Pillow is missing there.
+    from PIL import Image
 
 DIMENSION = 1024
 _REVISION = b"1"
@@ -66,7 +70,7 @@ class FilenameTagsEncoder:
     def load(self) -> None:
         """Nothing to load."""
 
-    def prepare(self, image: Image.Image) -> Prepared:
+    def prepare(self, image: "Image.Image") -> Prepared:
         """What is known of an image without a name: whether it lies or stands."""
         return self._prepared([(_METADATA, words_of(_shape(*image.size)))])
 

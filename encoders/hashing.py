@@ -8,13 +8,17 @@ hashing (Weinberger et al. 2009), and are near to texts that share words, not to
 import hashlib
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from encoders.encoder import Modality, Prepared, Vectors
 from schemas.events import EncoderIdentity
+
+if TYPE_CHECKING:
+    # The catalogue is asked where nothing is embedded, and Pillow is missing there.
+    from PIL import Image
 
 DIMENSION = 256
 _SIDE = 64
@@ -53,9 +57,11 @@ class HashingEncoder:
     def load(self) -> None:
         """Nothing to load."""
 
-    def prepare(self, image: Image.Image) -> Prepared:
+    def prepare(self, image: "Image.Image") -> Prepared:
         """64 x 64 x 3 uint8, the picture squashed to a square."""
-        return np.asarray(image.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR, reducing_gap=3.0))
+        from PIL.Image import Resampling
+
+        return np.asarray(image.resize((_SIDE, _SIDE), Resampling.BILINEAR, reducing_gap=3.0))
 
     def forward(self, batch: Sequence[Prepared]) -> Vectors:
         """Unit vectors of shape (n, 256)."""

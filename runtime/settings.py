@@ -124,6 +124,9 @@ class RemoteSettings(BaseModel):
     """
 
     url: str = Field("", description="Another address than the service's own; self-hosted: where images are posted")
+    model: str = Field(
+        "", description="Self-hosted, where only searches are served: the model behind it, whose index is searched"
+    )
     text_url: str = Field("", description='Self-hosted: where {"text": ".."} is posted; empty: it takes no words')
     image_field: str = Field("image", min_length=1, description="What self-hosted and Replicate call the image")
     token: SecretStr = Field(SecretStr(""), description="For self-hosted; empty: none is sent")

@@ -1,7 +1,7 @@
 """The indexer: judgements in, points written. It loads no model."""
 
 from cli.assembly import Assembly, Service
-from cli.indexes import make_index
+from cli.indexes import indexed_model, make_index
 from runtime.lifecycle import Component
 from schemas.codec import decode_judgement
 from schemas.collection import model_label
@@ -27,7 +27,7 @@ async def wire(assembly: Assembly) -> None:
     index = await open_index(assembly)
     stage = IndexerStage(
         index,
-        model=model_label(assembly.parts.settings.encoder.model),
+        model=model_label(indexed_model(assembly.parts.settings)),
         metrics=IndexerMetrics(assembly.parts.registry, assembly.parts.settings.freshness),
     )
     await assembly.consume(

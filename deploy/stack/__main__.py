@@ -46,7 +46,8 @@ def main(arguments: list[str]) -> int:
 
 def _fetch() -> None:
     """Have everything at hand before a test's clock runs. What cannot be had is said, and left to the tests to skip."""
-    for get in (cache.java, cache.kafka_jars, cache.versitygw):
+    schemas = (cache.custom_resource_schemas, cache.strimzi_schemas)
+    for get in (cache.java, cache.kafka_jars, cache.versitygw, cache.kustomize, *schemas):
         try:
             get()
         except StackError as error:

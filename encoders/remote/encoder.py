@@ -94,6 +94,15 @@ class RemoteEncoder:
                 f"{service.name}: spent in {spent.month}: ${spent.dollars:,.2f}, requests: {spent.images:,}"
             )
 
+    def stand_for(self, identity: EncoderIdentity) -> None:
+        """Be known as another encoder, whose vectors these were found to be, for searches among them.
+
+        Pictures that are sent as JPEG have nearly the vectors that the model makes of the originals; words the same.
+        """
+        if identity.dimension != self.identity.dimension:
+            raise ValueError(f"vectors of {self.identity.dimension} numbers stand for none of {identity.dimension}")
+        self._identity = identity
+
     def prepare(self, image: Image.Image) -> Prepared:
         """The JPEG that will be sent, as bytes of shape (n,); n is at most `max_bytes`."""
         jpeg = shrunk(image, side=self._options.side, max_bytes=self._options.max_bytes)

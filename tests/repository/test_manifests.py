@@ -1,89 +1,63 @@
-"""deploy/k8s: what is deployed exists in the code, is allowed to run, and stops in time."""
+"""deploy/k8s: what is deployed exists in the code, is allowed to run, scales with its backlog, and stops in time."""
 
 import copy
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+from fastapi.routing import APIRoute
+from prometheus_client import CollectorRegistry
 
 from cli.access import asks_for_keys, keys_file
+from cli.indexes import indexed_model
+from deploy import manifests as generated
+from runtime.probe_routes import probe_router
+from runtime.probes import Probes
 from runtime.settings import KafkaSettings, Settings, load_settings, setting_names
-from schemas.topics import IMAGE_EVENTS
+from schemas.topics import IMAGE_EMBEDDINGS, IMAGE_EVENTS, NOTIFICATIONS
+from tests.repository.built import (
+    CONSUMERS,
+    FOLDERS,
+    K8S,
+    SERVICES,
+    Manifest,
+    built,
+    container,
+    named,
+    of_kind,
+    pod_template,
+    pods,
+    settings_file,
+    variables,
+)
 from tests.repository.files import ROOT
 from tests.repository.pod_security import violations
 
-K8S = ROOT / "deploy" / "k8s"
-SERVICES = ("ingest", "embedder", "indexer", "search")
 KEYS_FILE = "SIGHTLINE_ACCESS__KEYS_FILE"
-KINDS_WITHOUT_SCHEMA = {"Kustomization"}
-Manifest = dict[str, Any]
-
-needs_kubectl = pytest.mark.skipif(
-    shutil.which("kubectl") is None, reason="kubectl is not installed, so the manifests cannot be built here"
-)
+OF_LIBRARIES = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_HOME"}
+README = (K8S / "README.md").read_text(encoding="utf-8")
+TOPIC_OF = {"ingest": NOTIFICATIONS, "embedder": IMAGE_EVENTS, "indexer": IMAGE_EMBEDDINGS}
 
 
-@cache
-def written() -> list[Manifest]:
-    """The manifests of the base as they are written."""
-    return [
-        document
-        for path in sorted((K8S / "base").glob("*.yaml"))
-        for document in yaml.safe_load_all(path.read_text(encoding="utf-8"))
-        if document["kind"] not in KINDS_WITHOUT_SCHEMA
-    ]
+def ours(values: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if name.startswith("SIGHTLINE_")}
 
 
-@cache
-def built(folder: str) -> list[Manifest]:
-    """The manifests as kustomize builds them."""
-    run = subprocess.run(
-        ["kubectl", "kustomize", str(K8S / folder)], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert run.returncode == 0, run.stderr
-    return list(yaml.safe_load_all(run.stdout))
-
-
-def named(manifests: list[Manifest], kind: str, name: str) -> Manifest:
-    found = [one for one in manifests if one["kind"] == kind and one["metadata"]["name"] == name]
-    assert len(found) == 1, f"{kind} {name}: {len(found)} found"
-    return found[0]
-
-
-def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
-    """The pod spec of every workload, by the workload's name."""
-    for one in manifests:
-        if one["kind"] == "Deployment":
-            yield one["metadata"]["name"], one["spec"]["template"]["spec"]
-        elif one["kind"] == "CronJob":
-            yield one["metadata"]["name"], one["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-
-
-def environment(pod: Manifest) -> dict[str, Any]:
-    return {entry["name"]: entry for entry in pod["containers"][0].get("env", [])}
-
-
-def settings_file() -> dict[str, str]:
-    lines = (K8S / "base" / "settings.env").read_text(encoding="utf-8").splitlines()
-    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
-    return {name: value for name, _, value in pairs}
-
-
-def test_there_is_a_deployment_for_each_service_and_it_runs_that_service() -> None:
+def test_there_is_a_folder_and_a_deployment_for_each_service_and_it_runs_that_service() -> None:
     for service in SERVICES:
-        (container,) = named(written(), "Deployment", service)["spec"]["template"]["spec"]["containers"]
-        assert container["args"] == ["run", service]
-        assert container["image"] == f"sightline-{service}"
+        assert container(built("base"), service)["args"] == ["run", service]
+        assert container(built("base"), service)["image"].startswith(f"sightline-{service}:")
+        assert (K8S / "base" / service / "kustomization.yaml").is_file()
 
 
-def test_every_pod_passes_the_restricted_standard() -> None:
-    assert {name for name, _ in pods(written())} == {*SERVICES, "reconcile"}
-    assert {name: violations(pod) for name, pod in pods(written()) if violations(pod)} == {}
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_pod_passes_the_restricted_standard(folder: str) -> None:
+    found = dict(pods(built(folder)))
+    assert {*SERVICES, "reconcile"} <= set(found)
+    assert {name: violations(pod) for name, pod in found.items() if violations(pod)} == {}
+    labels = named(built(folder), "Namespace", "sightline")["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
 @pytest.mark.parametrize(
@@ -100,112 +74,181 @@ def test_every_pod_passes_the_restricted_standard() -> None:
     ],
 )
 def test_the_check_sees_what_is_not_restricted(spoil: Callable[[Manifest], object], sentence: str) -> None:
-    pod = copy.deepcopy(dict(pods(written()))["embedder"])
+    pod = copy.deepcopy(dict(pods(built("base")))["embedder"])
     spoil(pod)
     assert any(sentence in found for found in violations(pod))
 
 
-def test_the_settings_exist_and_their_values_can_work() -> None:
-    values = settings_file()
-    assert set(values) <= set(setting_names())
-    settings = load_settings(values)
-    assert settings.host == "0.0.0.0"
-    assert settings.port == 8080
-    assert settings.ingest.buckets == ("images",)
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_everything_is_in_one_namespace_and_no_image_is_without_a_version(folder: str) -> None:
+    outside = [
+        one["kind"]
+        for one in built(folder)
+        if one["kind"] != "Namespace" and one["metadata"].get("namespace") != "sightline"
+    ]
+    assert not outside
+    for name, pod in pods(built(folder)):
+        tag = pod["containers"][0]["image"].rpartition(":")[2]
+        assert any(letter.isdigit() for letter in tag), f"{name}: an image without a version changes under one's feet"
 
 
-def test_no_setting_of_the_config_map_is_a_secret() -> None:
-    assert not [name for name in settings_file() if name.endswith(("PASSWORD", "TOKEN", "API_KEY"))]
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_service_has_an_account_of_its_own_so_that_a_role_is_of_one_service(folder: str) -> None:
+    for name, pod in pods(built(folder)):
+        if name not in ("qdrant", "minio", "make-bucket"):
+            assert pod["serviceAccountName"] == name
+            assert named(built(folder), "ServiceAccount", name)["automountServiceAccountToken"] is False
 
 
-def test_every_variable_of_a_pod_is_a_setting_or_one_that_a_library_reads() -> None:
-    known = {*setting_names(), "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_HOME"}
-    for name, pod in pods(written()):
-        assert set(environment(pod)) <= known, name
+def test_the_generated_manifests_are_current() -> None:
+    assert not generated.stale(), "run `make docs`"
 
 
-def test_secrets_come_by_reference_and_are_described() -> None:
-    described = (K8S / "base" / "secrets.md").read_text(encoding="utf-8")
-    assert not [one for one in written() if one["kind"] == "Secret"]
-    for _, pod in pods(written()):
-        for name, entry in environment(pod).items():
-            if name.endswith(("PASSWORD", "TOKEN", "KEY", "KEY_ID", "USERNAME")):
+def test_a_stale_manifest_fails_the_check_with_the_command_that_mends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(generated, "FOLDER", tmp_path / "deploy")
+    monkeypatch.setattr(generated, "SETTINGS", tmp_path / "settings.env")
+    monkeypatch.setattr(generated, "RULES", tmp_path / "rule.yaml")
+    (tmp_path / "settings.env").write_text("SIGHTLINE_PORT=8080\n\n", encoding="utf-8")
+    assert generated.main(["--check"]) == 1
+    assert "make docs" in capsys.readouterr().err
+    assert generated.main([]) == 0
+    assert generated.main(["--check"]) == 0
+    assert "# SIGHTLINE_LOG_LEVEL=INFO\n" in (tmp_path / "settings.env").read_text(encoding="utf-8")
+
+
+def test_every_setting_is_in_the_config_map_or_its_default_is_told_or_it_is_a_secret() -> None:
+    text = generated.SETTINGS.read_text(encoding="utf-8")
+    told = {line.removeprefix("# ").partition("=")[0] for line in text.splitlines() if "=" in line}
+    assert told | generated.secret_names() == set(setting_names())
+    assert not told & generated.secret_names()
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_key_of_the_config_map_is_a_setting_and_every_process_can_start_with_its_own(folder: str) -> None:
+    (settings,) = [one for one in of_kind(built(folder), "ConfigMap") if "settings" in one["metadata"]["name"]]
+    assert set(settings["data"]) <= set(setting_names())
+    if folder == "base":
+        assert settings["data"] == settings_file()
+    for name, pod in pods(built(folder)):
+        if {"configMapRef": {"name": settings["metadata"]["name"]}} not in pod["containers"][0].get("envFrom", []):
+            assert name in ("qdrant", "minio", "make-bucket")
+            continue
+        given = {entry["name"] for entry in pod["containers"][0]["env"]}
+        assert given <= {*setting_names(), *OF_LIBRARIES}, name
+        found = load_settings(ours(variables(built(folder), name)))
+        assert (found.host, found.port, found.ingest.buckets) == ("0.0.0.0", 8080, ("images",))
+
+
+def test_a_changed_setting_rolls_the_pods() -> None:
+    (settings,) = [one for one in of_kind(built("base"), "ConfigMap") if "settings" in one["metadata"]["name"]]
+    assert settings["metadata"]["name"] != "sightline-settings", "a hash of the contents is part of the name"
+
+
+@pytest.mark.parametrize("folder", [one for one in FOLDERS if one != "overlays/dev"])
+def test_secrets_come_by_reference_and_are_described(folder: str) -> None:
+    assert not of_kind(built(folder), "Secret")
+    for _, pod in pods(built(folder)):
+        for entry in pod["containers"][0].get("env", []):
+            if entry["name"] in generated.secret_names() or entry["name"].endswith(("KEY_ID", "ACCESS_KEY", "API_KEY")):
                 reference = entry["valueFrom"]["secretKeyRef"]
-                assert f"`{reference['name']}`" in described
-                assert f"`{reference['key']}`" in described
+                assert f"`{reference['name']}`" in README
+                assert f"`{reference['key']}`" in README
+        for volume in pod.get("volumes", []):
+            assert "secret" not in volume or f"`{volume['secret']['secretName']}`" in README
 
 
-def test_search_asks_for_keys_that_follow_their_secret() -> None:
-    pod = dict(pods(written()))["search"]
-    settings = load_settings(settings_file() | {KEYS_FILE: environment(pod)[KEYS_FILE]["value"]})
+def test_the_passwords_of_the_overlay_for_one_machine_are_those_of_no_other() -> None:
+    for secret in of_kind(built("overlays/dev"), "Secret"):
+        assert secret["metadata"]["name"].startswith(("sightline-s3", "sightline-qdrant", "sightline-webhook"))
+    for folder in set(FOLDERS) - {"overlays/dev"}:
+        assert "development-only" not in yaml.safe_dump_all(built(folder))
+
+
+@pytest.mark.parametrize("folder", ["base", "overlays/prod"])
+def test_search_asks_for_keys_that_follow_their_secret(folder: str) -> None:
+    pod = dict(pods(built(folder)))["search"]
+    settings = load_settings(ours(variables(built(folder), "search")))
     assert asks_for_keys(settings)
-    (volume,) = [one for one in pod["volumes"] if one["name"] == "api-keys"]
     (mount,) = [one for one in pod["containers"][0]["volumeMounts"] if one["name"] == "api-keys"]
     assert keys_file(settings) == Path(mount["mountPath"]) / "api-keys.json"
     assert "subPath" not in mount, "such a file never changes"
-    described = (K8S / "base" / "secrets.md").read_text(encoding="utf-8")
-    assert f"`{volume['secret']['secretName']}`" in described
-    assert "`api-keys.json`" in described
 
 
-def test_probes_ask_the_port_that_the_settings_open() -> None:
-    port = int(settings_file()["SIGHTLINE_PORT"])
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_probes_ask_what_they_are_about(folder: str) -> None:
+    paths = {route.path for route in probe_router(Probes(), CollectorRegistry()).routes if isinstance(route, APIRoute)}
+    # A process that waits for Kafka is alive, and started where the code can tell that from being loaded.
+    started = "/startupz" if "/startupz" in paths else "/livez"
+    for workload in of_kind(built(folder), "Deployment"):
+        found = container(built(folder), workload["metadata"]["name"])
+        assert found["startupProbe"]["httpGet"] == {"path": started, "port": "http"}
+        assert found["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "http"}, "its own progress only"
+        assert found["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
+        assert {started, "/livez", "/readyz"} <= paths
+        assert found["ports"] == [
+            {"name": "http", "containerPort": int(variables(built(folder), "search")["SIGHTLINE_PORT"])}
+        ]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_pod_is_given_longer_than_its_drain_and_a_model_has_minutes_to_load(folder: str) -> None:
     for service in SERVICES:
-        (container,) = named(written(), "Deployment", service)["spec"]["template"]["spec"]["containers"]
-        ports = {entry["name"]: entry["containerPort"] for entry in container["ports"]}
-        assert ports == {"http": port}
-        asked = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
-        assert asked["liveness"] == {"path": "/livez", "port": "http"}
-        assert asked["readiness"] == {"path": "/readyz", "port": "http"}
-        assert asked["startup"]["path"] == "/livez", "with Kafka away a pod waits; it is not restarted"
-
-
-def test_a_model_has_minutes_to_load() -> None:
+        pod = dict(pods(built(folder)))[service]
+        assert (
+            pod["terminationGracePeriodSeconds"]
+            >= load_settings(ours(variables(built(folder), service))).drain_seconds + 30
+        )
     for service in ("embedder", "search"):
-        probe = named(written(), "Deployment", service)["spec"]["template"]["spec"]["containers"][0]["startupProbe"]
+        probe = container(built(folder), service)["startupProbe"]
         assert probe["periodSeconds"] * probe["failureThreshold"] >= 600
 
 
-def test_a_pod_is_given_longer_than_its_drain() -> None:
-    drain = load_settings(settings_file()).drain_seconds
-    for service in SERVICES:
-        pod = named(written(), "Deployment", service)["spec"]["template"]["spec"]
-        assert pod["terminationGracePeriodSeconds"] >= drain + 30
-
-
-def test_every_service_keeps_a_pod_while_a_node_is_drained() -> None:
-    for service in SERVICES:
-        budget = named(written(), "PodDisruptionBudget", service)["spec"]
-        labels = named(written(), "Deployment", service)["spec"]["template"]["metadata"]["labels"]
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_what_runs_several_times_keeps_a_pod_while_a_node_is_drained(folder: str) -> None:
+    for workload in of_kind(built(folder), "Deployment"):
+        budget = named(built(folder), "PodDisruptionBudget", workload["metadata"]["name"])["spec"]
         assert budget["maxUnavailable"] == 1
-        assert budget["selector"]["matchLabels"].items() <= labels.items()
+        assert budget["selector"]["matchLabels"].items() <= pod_template(workload)["metadata"]["labels"].items()
 
 
-@pytest.mark.parametrize("service", ["ingest", "search"])
-def test_what_people_and_stores_call_has_a_service(service: str) -> None:
-    spec = named(written(), "Service", service)["spec"]
-    labels = named(written(), "Deployment", service)["spec"]["template"]["metadata"]["labels"]
-    assert spec["selector"].items() <= labels.items()
-    assert spec["ports"][0]["targetPort"] == "http"
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_service_leads_to_pods_and_a_port_of_theirs(folder: str) -> None:
+    for service in of_kind(built(folder), "Service"):
+        selector = service["spec"]["selector"].items()
+        (workload,) = [
+            one
+            for one in of_kind(built(folder), "Deployment", "StatefulSet")
+            if selector <= pod_template(one)["metadata"]["labels"].items()
+        ]
+        ports = {port["name"] for port in container(built(folder), workload["metadata"]["name"])["ports"]}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+    assert {"ingest", "search"} <= {one["metadata"]["name"] for one in of_kind(built(folder), "Service")}
 
 
-def test_the_embedder_scales_on_its_own_group_and_topic() -> None:
-    spec = named(written(), "ScaledObject", "embedder")["spec"]
-    kafka = load_settings(settings_file()).kafka
+@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("service", CONSUMERS)
+def test_a_consumer_scales_on_its_own_group_and_topic_and_never_beyond_the_partitions(
+    folder: str, service: str
+) -> None:
+    spec = named(built(folder), "ScaledObject", service)["spec"]
+    settings = load_settings(ours(variables(built(folder), service)))
     (trigger,) = spec["triggers"]
-    assert spec["scaleTargetRef"]["name"] == "embedder"
-    assert trigger["metadata"]["consumerGroup"] == f"{kafka.group_prefix}embedder" == "sightline-embedder"
-    assert trigger["metadata"]["topic"] == f"{kafka.topic_prefix}{IMAGE_EVENTS.name}"
+    topic = f"{settings.kafka.topic_prefix}{TOPIC_OF[service].name}"
+    assert spec["scaleTargetRef"]["name"] == service
+    assert trigger["metadata"]["consumerGroup"] == f"{settings.kafka.group_prefix}{service}"
+    assert trigger["metadata"]["topic"] == topic
     assert trigger["metadata"]["offsetResetPolicy"] == "earliest", "a group at `latest` would skip what it has not read"
-    assert trigger["metadata"]["bootstrapServersFromEnv"] in settings_file()
-    assert spec["minReplicaCount"] >= 1
-    assert "replicas" not in named(written(), "Deployment", "embedder")["spec"], "an apply would undo KEDA's work"
-
-
-def test_there_is_a_partition_for_every_consumer_that_may_be_started() -> None:
-    most = named(written(), "ScaledObject", "embedder")["spec"]["maxReplicaCount"]
-    settings = load_settings(settings_file())
-    assert most * settings.encoder.consumers <= settings.kafka.partitions
+    assert trigger["metadata"]["bootstrapServersFromEnv"] in variables(built(folder), service)
+    assert spec["minReplicaCount"] >= 1, "a group that never committed shows no lag, and would never wake up"
+    assert spec["minReplicaCount"] <= spec["fallback"]["replicas"] <= spec["maxReplicaCount"]
+    partitions = named(built(folder), "KafkaTopic", topic)["spec"]["partitions"]
+    consumers = settings.encoder.consumers if service == "embedder" else 1
+    assert spec["maxReplicaCount"] * consumers <= partitions
+    down = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
+    assert down["stabilizationWindowSeconds"] >= 300, "every step is a rebalance"
+    assert "replicas" not in named(built(folder), "Deployment", service)["spec"], "an apply would undo KEDA's work"
 
 
 def test_the_defaults_assumed_here_are_those_of_the_code() -> None:
@@ -213,48 +256,116 @@ def test_the_defaults_assumed_here_are_those_of_the_code() -> None:
     assert Settings().drain_seconds == 30
 
 
-@needs_kubectl
-@pytest.mark.parametrize("folder", ["base", "overlays/gpu"])
-def test_kustomize_builds_it_and_the_result_is_still_restricted(folder: str) -> None:
-    manifests = built(folder)
-    assert {name: violations(pod) for name, pod in pods(manifests) if violations(pod)} == {}
-    outside = [
-        one["kind"]
-        for one in manifests
-        if one["kind"] != "Namespace" and one["metadata"].get("namespace") != "sightline"
-    ]
-    assert not outside
-    for _, pod in pods(manifests):
-        assert ":" in pod["containers"][0]["image"], "an image without a tag changes under one's feet"
-
-
-@needs_kubectl
-def test_a_changed_setting_rolls_the_pods() -> None:
-    manifests = built("base")
-    (settings,) = [one for one in manifests if one["kind"] == "ConfigMap" and "settings" in one["metadata"]["name"]]
-    assert settings["data"] == settings_file()
-    for _, pod in pods(manifests):
-        assert {"configMapRef": {"name": settings["metadata"]["name"]}} in pod["containers"][0]["envFrom"]
-
-
-@needs_kubectl
-@pytest.mark.parametrize("name", ["flow", "embedder", "search", "truth"])
-def test_the_dashboards_travel_with_the_manifests(name: str) -> None:
-    dashboard = named(built("base"), "ConfigMap", f"sightline-dashboard-{name}")
-    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
-    assert dashboard["metadata"]["annotations"]["grafana_folder"] == "Sightline"
-    path = ROOT / "deploy" / "grafana" / "dashboards" / f"{name}.json"
-    assert dashboard["data"][path.name] == path.read_text(encoding="utf-8")
-
-
-@needs_kubectl
-def test_the_gpu_overlay_asks_for_a_gpu_and_does_not_wait_for_two() -> None:
-    deployment = named(built("overlays/gpu"), "Deployment", "embedder")["spec"]
-    (container,) = deployment["template"]["spec"]["containers"]
-    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
-    assert {"name": "SIGHTLINE_ENCODER__DEVICE", "value": "cuda"} in container["env"]
-    assert deployment["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
-    values = {
-        name: entry["value"] for name, entry in environment(deployment["template"]["spec"]).items() if "value" in entry
+@pytest.mark.parametrize("folder", ["base", "overlays/prod"])
+def test_the_dashboards_and_the_rules_travel_with_the_manifests(folder: str) -> None:
+    found = {
+        file: text
+        for one in of_kind(built(folder), "ConfigMap")
+        if one["metadata"].get("labels", {}).get("grafana_dashboard") == "1"
+        for file, text in one["data"].items()
     }
-    load_settings(settings_file() | {name: value for name, value in values.items() if name.startswith("SIGHTLINE_")})
+    written = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "deploy" / "grafana").rglob("*.json")}
+    assert found == written
+    groups = named(built(folder), "PrometheusRule", "sightline")["spec"]["groups"]
+    files = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (ROOT / "deploy/prometheus").rglob("*.yml")]
+    wanted = [group["name"] for file in files for group in file.get("groups", [])]
+    assert sorted(group["name"] for group in groups) == sorted(wanted)
+
+
+def test_rules_are_taken_from_every_file_that_has_groups(tmp_path: Path) -> None:
+    (tmp_path / "rules").mkdir()
+    for name in ("b", "a"):
+        group = {"name": name, "rules": [{"record": f"sightline:{name}", "expr": "vector(1)"}]}
+        (tmp_path / "rules" / f"{name}.yml").write_text(yaml.safe_dump({"groups": [group]}), encoding="utf-8")
+    (tmp_path / "prometheus.yml").write_text("scrape_configs: []\n", encoding="utf-8")
+    assert [group["name"] for group in yaml.safe_load(generated.rules_page(tmp_path))["spec"]["groups"]] == ["a", "b"]
+
+
+def test_the_pod_monitor_asks_every_service_on_a_port_that_it_has() -> None:
+    spec = named(built("base"), "PodMonitor", "sightline")["spec"]
+    (endpoint,) = spec["podMetricsEndpoints"]
+    for service in SERVICES:
+        labels = pod_template(named(built("base"), "Deployment", service))["metadata"]["labels"]
+        assert spec["selector"]["matchLabels"].items() <= labels.items()
+        assert endpoint["port"] in [port["name"] for port in container(built("base"), service)["ports"]]
+
+
+@pytest.mark.parametrize("folder", ["overlays/gpu", "overlays/prod"])
+def test_with_gpus_the_embedder_asks_for_one_and_does_not_wait_for_two(folder: str) -> None:
+    deployment = named(built(folder), "Deployment", "embedder")["spec"]
+    limits = container(built(folder), "embedder")["resources"]["limits"]
+    assert limits["nvidia.com/gpu"] == "1"
+    assert variables(built(folder), "embedder")["SIGHTLINE_ENCODER__DEVICE"] == "cuda"
+    assert deployment["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in deployment["template"]["spec"][
+        "tolerations"
+    ]
+
+
+def test_one_node_needs_no_gpu_and_one_copy_of_everything() -> None:
+    dev = built("overlays/dev")
+    assert "nvidia.com" not in yaml.safe_dump_all(dev)
+    assert named(dev, "KafkaNodePool", "dual-role")["spec"]["replicas"] == 1
+    assert {one["spec"]["replicas"] for one in of_kind(dev, "KafkaTopic")} == {1}
+    assert not of_kind(dev, "PodMonitor", "PrometheusRule")
+    requested = sum(_millicores(pod["containers"][0]["resources"]["requests"]["cpu"]) for _, pod in pods(dev))
+    assert requested <= 3000
+
+
+def test_the_store_of_one_node_writes_to_the_topic_that_ingest_reads_with_a_user_that_may() -> None:
+    dev = built("overlays/dev")
+    minio = variables(dev, "minio")
+    assert minio["MINIO_NOTIFY_KAFKA_TOPIC_PRIMARY"] == NOTIFICATIONS.name
+    assert minio["MINIO_NOTIFY_KAFKA_BROKERS_PRIMARY"] == variables(dev, "ingest")["SIGHTLINE_KAFKA__BOOTSTRAP_SERVERS"]
+    user = named(dev, "KafkaUser", minio["MINIO_NOTIFY_KAFKA_SASL_USERNAME_PRIMARY"])
+    assert [acl["resource"]["name"] for acl in user["spec"]["authorization"]["acls"]] == [NOTIFICATIONS.name]
+    settings = load_settings(ours(variables(dev, "embedder")))
+    assert settings.s3.endpoint_url == "http://minio:9000"
+
+
+def test_a_fleet_is_spread_over_zones_and_loses_a_node_of_qdrant_without_harm() -> None:
+    prod = built("overlays/prod")
+    for name in (*SERVICES, "qdrant"):
+        workload = next(one for one in of_kind(prod, "Deployment", "StatefulSet") if one["metadata"]["name"] == name)
+        labels = pod_template(workload)["metadata"]["labels"]
+        spread = pod_template(workload)["spec"]["topologySpreadConstraints"]
+        assert "topology.kubernetes.io/zone" in {one["topologyKey"] for one in spread}
+        assert all(one["labelSelector"]["matchLabels"].items() <= labels.items() for one in spread)
+    assert named(prod, "StatefulSet", "qdrant")["spec"]["replicas"] >= 3
+    qdrant = variables(prod, "qdrant")
+    assert qdrant["QDRANT__CLUSTER__ENABLED"] == "true"
+    assert int(qdrant["QDRANT__STORAGE__COLLECTION__REPLICATION_FACTOR"]) >= 2
+    assert "replicas" not in named(prod, "Deployment", "search")["spec"], "the autoscaler decides"
+    assert named(prod, "HorizontalPodAutoscaler", "search")["spec"]["minReplicas"] >= 3
+
+
+def test_with_a_remote_encoder_the_others_ask_the_service_that_is_there() -> None:
+    remote = built("overlays/remote")
+    for service in ("embedder", "search"):
+        settings = load_settings(ours(variables(remote, service)))
+        assert settings.encoder.model == "self-hosted:sightline-small"
+        assert settings.remote.url == "http://encoder/embed"
+        assert container(remote, service)["image"].startswith(f"sightline-{service}-remote:")
+    encoder = load_settings(ours(variables(remote, "encoder")))
+    assert encoder.encoder.model == "sightline-small"
+    assert container(remote, "encoder")["args"] == ["serve"]
+    assert asks_for_keys(encoder)
+    for built_folder in ("overlays/remote", "overlays/prod"):
+        limits = load_settings(ours(variables(built(built_folder), "encoder"))).access
+        assert (limits.requests_per_second, limits.concurrency) == (0, 0), "its callers are services, not people"
+    assert named(remote, "Service", "encoder")["spec"]["ports"][0]["port"] == 80
+
+
+def test_search_stands_for_the_model_that_embedders_and_the_encoder_hold() -> None:
+    prod = built("overlays/prod")
+    search, embedder, encoder = (
+        load_settings(ours(variables(prod, name))) for name in ("search", "embedder", "encoder")
+    )
+    assert search.encoder.model.startswith("self-hosted:")
+    assert indexed_model(search) == embedder.encoder.model == encoder.encoder.model
+    assert search.remote.url == "http://encoder/embed"
+    assert container(prod, "search")["image"].startswith("sightline-search-remote:")
+
+
+def _millicores(text: str) -> int:
+    return int(text.removesuffix("m")) if text.endswith("m") else int(text) * 1000
