@@ -52,7 +52,7 @@ async def test_a_broker_that_is_away_is_not_ready_and_alive(kafka: str, pausable
             running = rig.start(consumer)
             await until(lambda: probes.readiness().ok)
             await rig.publish(["a.jpg"])
-            await until(lambda: stage.finished == ["a.jpg"])
+            await until(lambda: stage.finished == ["a.jpg"] and metrics.in_flight == 0)
 
             held = asyncio.Event()
 
@@ -70,9 +70,9 @@ async def test_a_broker_that_is_away_is_not_ready_and_alive(kafka: str, pausable
             for _ in range(50):
                 assert probes.liveness().ok, "its batch waits for the broker, longer than any stall is allowed"
                 await asyncio.sleep(0.1)
-            assert metrics.waiting_for == {"kafka": 1}
+            assert set(metrics.waiting_for) == {"kafka"}
             pausable.process.resume()
             await until(lambda: probes.readiness().ok, patience=40)
-            await until(lambda: "b.jpg" in stage.finished, patience=40)
+            await until(lambda: metrics.in_flight == 0, patience=40)
             assert probes.liveness().ok
             await running.finish()
