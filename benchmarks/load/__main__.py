@@ -1,6 +1,6 @@
-"""`make load`: upload 2,000 photographs to a real store, watch three processes index them, and draw what was seen.
+"""`make load`: upload 2,000 photographs, watch three processes index them, and draw what was seen.
 
-Exit code 0 only if every image is indexed and found, and nothing was lost or refused. With `--keep FOLDER` the logs stay.
+Exit code 0 only if every image is indexed and found, and nothing was lost or refused; `--keep FOLDER` keeps the logs.
 """
 
 import argparse
@@ -13,18 +13,19 @@ import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 
 import psutil
 
 from benchmarks.load import report
-from benchmarks.load.calibration import calibrate
+from benchmarks.load.calibration import ALL, calibrate
 from benchmarks.load.fleet import BUCKET, Fleet, running_fleet
 from benchmarks.load.monitoring import LagWatch, Processes, Prometheus, RunMetrics, running_prometheus
 from benchmarks.load.panels import draw
 from benchmarks.load.pictures import draw_pictures
 from benchmarks.load.questions import ask
-from benchmarks.load.record import PATH, Calibration, Machine, Measured, Run, Setup
+from benchmarks.load.record import PATH, Machine, Measured, Run, Setup
 from benchmarks.load.searching import images, indexed_count, journeys, verify, wait_until
 from benchmarks.load.uploading import CLIENTS, upload
 from deploy.stack import StackError
@@ -33,7 +34,6 @@ from runtime.settings import Settings
 IMAGES = 2000
 STEADY_SHARE = 0.4
 STEADY_RATE = 20.0
-CALIBRATION_IMAGES = 320
 SEARCH_EVERY = 25
 QUIET_SECONDS = 6.0
 DRAIN_PATIENCE = 240.0
@@ -45,7 +45,7 @@ def main() -> int:
     parser.add_argument("--model", default="sightline-small")
     parser.add_argument("--images", type=int, default=IMAGES)
     parser.add_argument("--rate", type=float, default=STEADY_RATE, help="uploads a second before the burst")
-    parser.add_argument("--calibration", type=int, default=CALIBRATION_IMAGES, help="images of the calibration")
+    parser.add_argument("--calibration", type=int, default=ALL, help="images of the calibration")
     parser.add_argument("--keep", type=Path, help="leave everything in this folder, logs too")
     parser.add_argument("--no-docs", action="store_true", help="change neither docs/ nor the stored measurements")
     arguments = parser.parse_args()
@@ -59,7 +59,7 @@ def main() -> int:
             print(error, file=sys.stderr)
             return 1
         measured.write(folder / PATH.name)
-        if not arguments.no_docs:
+        if not arguments.no_docs and not measured.run.problems:
             measured.write()
             report.write(measured)
             draw(measured)
@@ -69,8 +69,8 @@ def main() -> int:
 
 def _measure(folder: Path, arguments: argparse.Namespace) -> Measured:
     _say(f"drawing {arguments.images + arguments.calibration} photographs ...")
-    pictures = draw_pictures(folder / "pictures", arguments.images, seed=1)
-    others = draw_pictures(folder / "others", arguments.calibration, seed=2)
+    pictures = _keyed("load", draw_pictures(folder / "pictures", arguments.images, seed=1))
+    others = _keyed("calibration", draw_pictures(folder / "others", arguments.calibration, seed=2))
     with ExitStack() as entered:
         _say("starting Kafka, the S3 server and three processes ...")
         fleet = entered.enter_context(running_fleet(folder, arguments.model))
@@ -87,9 +87,7 @@ def _measure(folder: Path, arguments: argparse.Namespace) -> Measured:
         wait_until(lambda: len(lag.lags) == 3, "a first look at the lag", patience=30)
         wait_until(lambda: all(prometheus.targets_up().values()), "Prometheus scraping everything", patience=30)
         _say("calibrating ...")
-        calibration = calibrate(
-            fleet, others, processes=processes, metrics=metrics, lag=lag, prometheus=prometheus
-        )
+        calibration = calibrate(fleet, others, processes=processes, metrics=metrics, lag=lag, prometheus=prometheus)
         wait_until(lambda: not any(lag.lags.values()), "the calibration's last commits", patience=30)
         time.sleep(QUIET_SECONDS)
         run, began, ended = _run(fleet, pictures, others, arguments.rate, metrics, lag)
@@ -102,24 +100,31 @@ def _measure(folder: Path, arguments: argparse.Namespace) -> Measured:
     return Measured(machine=_machine(), setup=setup, calibration=calibration, run=run, panels=panels)
 
 
+def _keyed(prefix: str, paths: list[Path]) -> dict[str, Path]:
+    return {f"{prefix}/{path.name}": path for path in paths}
+
+
 def _run(
-    fleet: Fleet, pictures: list[Path], others: list[Path], rate: float, metrics: RunMetrics, lag: LagWatch
+    fleet: Fleet, pictures: dict[str, Path], others: dict[str, Path], rate: float, metrics: RunMetrics, lag: LagWatch
 ) -> tuple[Run, float, float]:
     steady = round(len(pictures) * STEADY_SHARE)
+    parts = dict(islice(pictures.items(), steady)), dict(islice(pictures.items(), steady, None))
     _say(f"uploading {steady} at {rate:g} a second, then {len(pictures) - steady} as fast as {CLIENTS} clients can ...")
-    before = indexed_count(fleet.search)
+    before = indexed_count(fleet)
     start_lag = float(sum(lag.lags.values()))
     began = time.time()
     time.sleep(2.0)
-    acknowledged = upload(fleet.s3, BUCKET, "load/steady", pictures[:steady], metrics, rate=rate)
+    acknowledged = upload(fleet.s3, BUCKET, parts[0], metrics, rate=rate)
     time.sleep(QUIET_SECONDS)
     burst_at = time.time() - began
-    acknowledged |= upload(fleet.s3, BUCKET, "load/burst", pictures[steady:], metrics)
+    acknowledged |= upload(fleet.s3, BUCKET, parts[1], metrics)
     _say("all uploaded; waiting for the index ...")
     problems = []
     try:
         wait_until(
-            lambda: indexed_count(fleet.search) >= before + len(pictures), "every image indexed", patience=DRAIN_PATIENCE
+            lambda: indexed_count(fleet) >= before + len(pictures),
+            "every image indexed",
+            patience=DRAIN_PATIENCE,
         )
         wait_until(lambda: not any(lag.lags.values()), "every commit", patience=30)
     except StackError as error:
@@ -128,11 +133,8 @@ def _run(
     time.sleep(QUIET_SECONDS)
     ended = time.time()
     _say("comparing bucket and index, and searching ...")
-    keys = {f"load/steady/{path.name}": path for path in pictures[:steady]}
-    keys |= {f"load/burst/{path.name}": path for path in pictures[steady:]}
-    calibrated = {f"calibration/{'lone' if at < 20 else 'backlog'}/{path.name}": path for at, path in enumerate(others)}
-    verdict = verify(fleet, keys | calibrated, every=SEARCH_EVERY)
-    told = journeys(images(fleet.search, "load/"))
+    verdict = verify(fleet, pictures | others, every=SEARCH_EVERY)
+    told = journeys(images(fleet, "load/"))
     order = [key for key in sorted(acknowledged, key=acknowledged.__getitem__) if key in told]
     run = Run(
         images=len(pictures),
@@ -140,6 +142,7 @@ def _run(
         burst_at=round(burst_at, 2),
         uploaded=[round(acknowledged[key] - began, 3) for key in order],
         indexed=[round(told[key]["indexed"] - began, 3) for key in order],
+        lag_looks=[(round(at - began, 2), lags["image-events"]) for at, lags in lag.looks if began <= at <= ended],
         drained_at=round(drained_at, 2),
         searched=verdict.searched,
         start_lag=start_lag,
@@ -169,7 +172,7 @@ def _sizes(folder: Path, lag: LagWatch) -> dict[str, object]:
     return {"topic_bytes": topics, "index_bytes": round(512 * blocks / lag.ends["image-embeddings"], 1)}
 
 
-def _setup(arguments: argparse.Namespace, pictures: list[Path]) -> Setup:
+def _setup(arguments: argparse.Namespace, pictures: dict[str, Path]) -> Setup:
     settings = Settings()
     return Setup(
         model=arguments.model,
@@ -179,7 +182,7 @@ def _setup(arguments: argparse.Namespace, pictures: list[Path]) -> Setup:
         forward_images=settings.encoder.batch_size,
         clients=CLIENTS,
         steady_rate=arguments.rate,
-        picture_bytes=round(sum(path.stat().st_size for path in pictures) / len(pictures)),
+        picture_bytes=round(sum(path.stat().st_size for path in pictures.values()) / len(pictures)),
     )
 
 

@@ -35,12 +35,12 @@ class Service:
     log: Path
     process: "subprocess.Popen[bytes]"
 
-    def ready(self) -> bool:
+    def ready(self, client: httpx.Client) -> bool:
         """Whether it says that it is ready. Raises `StackError` with the end of its log when it has ended."""
         if self.process.poll() is not None:
             raise StackError(f"{self.name} ended at its start: {self.log} ends with {self.log.read_text()[-1500:]}")
         try:
-            return httpx.get(f"{self.address}/readyz", timeout=2.0).status_code == 200
+            return client.get(f"{self.address}/readyz").status_code == 200
         except httpx.TransportError:
             return False
 
@@ -73,12 +73,9 @@ class Fleet:
     services: dict[str, Service]
     servers: dict[str, int]
     """Process numbers of the servers that are not ours, by name."""
+    api: httpx.Client
+    """A client of the HTTP API; making one takes more processor time than a hundred questions."""
     start_seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def search(self) -> str:
-        """The address of the HTTP API."""
-        return self.services["indexer and search"].address
 
     def stop_services(self) -> dict[str, int]:
         """End the three processes in the order of the pipeline; their exit codes."""
@@ -108,7 +105,9 @@ def running_fleet(folder: Path, model: str) -> Iterator[Fleet]:
         for name, parts in SERVICES.items():
             services[name] = _start(name, parts, folder, environment)
             entered.callback(_kill, services[name].process)
-        fleet = Fleet(kafka.address, s3, folder, services, {"Kafka": kafka.process.pid, "S3 server": s3.process.pid})
+        api = entered.enter_context(httpx.Client(base_url=services["indexer and search"].address, timeout=60.0))
+        servers = {"Kafka": kafka.process.pid, "S3 server": s3.process.pid}
+        fleet = Fleet(kafka.address, s3, folder, services, servers, api)
         _wait_until_ready(fleet)
         yield fleet
 
@@ -150,8 +149,8 @@ def _wait_until_ready(fleet: Fleet) -> None:
         if time.monotonic() - began > READY_SECONDS:
             one = waiting[0]
             raise StackError(f"{one.name} was not ready: {one.log} ends with {one.log.read_text()[-1500:]}")
-        fleet.start_seconds |= {one.name: time.monotonic() - began for one in waiting if one.ready()}
-        time.sleep(0.1)
+        fleet.start_seconds |= {one.name: time.monotonic() - began for one in waiting if one.ready(fleet.api)}
+        time.sleep(0.2)
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:

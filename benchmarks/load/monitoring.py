@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -32,25 +33,25 @@ GROUPS = {
 class Prometheus:
     """A running Prometheus that scrapes every second."""
 
-    address: str
+    client: httpx.Client
 
     def range(self, query: str, start: float, end: float, step: float = 1.0) -> list[dict[str, Any]]:
         """The series of a query over Unix times, as the HTTP API gives them. Raises `httpx.HTTPStatusError`."""
         asked = {"query": query, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:g}"}
-        answer = httpx.get(f"{self.address}/api/v1/query_range", params=asked, timeout=30.0).raise_for_status().json()
+        answer = self.client.get("/api/v1/query_range", params=asked).raise_for_status().json()
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
 
     def at(self, query: str, time: float) -> list[dict[str, Any]]:
         """The samples of a query at a Unix time."""
         asked = {"query": query, "time": f"{time:.3f}"}
-        answer = httpx.get(f"{self.address}/api/v1/query", params=asked, timeout=30.0).raise_for_status().json()
+        answer = self.client.get("/api/v1/query", params=asked).raise_for_status().json()
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
 
     def targets_up(self) -> dict[str, bool]:
         """Whether the last scrape of each target succeeded, by the label `process`."""
-        answer = httpx.get(f"{self.address}/api/v1/targets", params={"state": "active"}, timeout=10.0).json()
+        answer = self.client.get("/api/v1/targets", params={"state": "active"}).raise_for_status().json()
         return {one["labels"]["process"]: one["health"] == "up" for one in answer["data"]["activeTargets"]}
 
 
@@ -82,7 +83,8 @@ def running_prometheus(folder: Path, targets: Mapping[str, str]) -> Iterator[tup
     )
     try:
         wait_until_listening(process, port)
-        yield Prometheus(f"http://127.0.0.1:{port}"), process.pid
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30.0) as client:
+            yield Prometheus(client), process.pid
     finally:
         process.stop()
 
@@ -147,7 +149,10 @@ class RunMetrics:
         self.uploads = Counter("load_uploads", "Uploads that the S3 server acknowledged", registry=self.registry)
         self.bytes = Counter("load_upload_bytes", "Bytes of acknowledged uploads", registry=self.registry)
         self.lag = Gauge(
-            "load_kafka_lag_records", "Records that a topic's group has not committed", ["topic"], registry=self.registry
+            "load_kafka_lag_records",
+            "Records that a topic's group has not committed",
+            ["topic"],
+            registry=self.registry,
         )
         self.registry.register(ProcessCollector(processes))
 
@@ -174,6 +179,8 @@ class LagWatch:
         self.ends: dict[str, int] = {}
         """Records ever written, by topic."""
         self.lags: dict[str, int] = {}
+        self.looks: list[tuple[float, dict[str, int]]] = []
+        """Unix times and lags by topic: what Prometheus sees up to two seconds later."""
 
     def __enter__(self) -> "LagWatch":
         self._thread.start()
@@ -193,6 +200,7 @@ class LagWatch:
             while not self._stop.is_set():
                 for topic, group in GROUPS.items():
                     await self._look(consumer, admin, topic, group)
+                self.looks.append((time.time(), dict(self.lags)))
                 await asyncio.sleep(1.0)
         finally:
             await admin.close()

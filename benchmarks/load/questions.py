@@ -32,9 +32,7 @@ PANELS: dict[str, tuple[Question, ...]] = {
         Question("sum(rate(sightline_look_seconds_sum[4s]))", name="looks"),
     ),
     "batches": (
-        Question(
-            "rate(sightline_batch_records_sum[4s]) / rate(sightline_batch_records_count[4s]) > 0", label="stage"
-        ),
+        Question("rate(sightline_batch_records_sum[4s]) / rate(sightline_batch_records_count[4s]) > 0", label="stage"),
     ),
     "cpu": (Question("rate(load_process_cpu_seconds_total[4s])", label="name"),),
     "memory": (Question("load_process_resident_bytes", label="name"),),

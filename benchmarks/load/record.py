@@ -1,4 +1,4 @@
-"""What a load run leaves behind: one JSON file, from which the picture, the table and the simulation's test are made."""
+"""What a load run leaves behind: one JSON file, from which the picture, the tables and the simulation are made."""
 
 from pathlib import Path
 
@@ -36,21 +36,18 @@ class Setup(Model):
     picture_bytes: float
 
 
-class StageCost(Model):
-    """What a stage costs: `wait` seconds for a lone image beyond its processor time, `cpu` seconds of it an image."""
-
-    wait: float
-    cpu: float
-
-
 class Calibration(Model):
     """Rates measured before the run, with other pictures. Processor time in core-seconds."""
 
     images: int
     idle_cores: dict[str, float]
     """What each process uses while nothing happens."""
-    lone_seconds: dict[str, float]
-    """Median time of a lone image in each stage."""
+    contended_cores: float
+    """Processors in use while clients upload and everything else works on what they uploaded."""
+    lone_seconds: dict[str, list[float]]
+    """How long each lone image was in each stage, one after the other."""
+    lone_cpu: dict[str, float]
+    """What a lone image costs each process, from the upload to the index."""
     upload_cpu: dict[str, float]
     """What an upload costs each process, with the embedder frozen."""
     drain_cpu: dict[str, float]
@@ -59,7 +56,9 @@ class Calibration(Model):
     """Images a second in that drain."""
     drain_cores: float
     """Processors in use then."""
-    phases: dict[str, float]
+    lone_phases: dict[str, float]
+    """Mean seconds of a lone image's batch, by `stage phase`."""
+    drain_phases: dict[str, float]
     """Mean seconds of a batch in the drain, by `stage phase`."""
     start_seconds: dict[str, float]
     """From a process's start to its readiness."""
@@ -83,6 +82,8 @@ class Run(Model):
     """When each upload was acknowledged."""
     indexed: list[float]
     """When each of the same images was written to the index."""
+    lag_looks: list[tuple[float, int]]
+    """Records that waited for the embedder, as the run itself asked Kafka."""
     drained_at: float
     searched: int
     start_lag: float

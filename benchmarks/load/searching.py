@@ -7,8 +7,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from benchmarks.load.fleet import BUCKET, Fleet
 from benchmarks.load.uploading import s3_client
 from deploy.stack import StackError
@@ -26,23 +24,22 @@ class Verdict:
     problems: list[str] = field(default_factory=list)
 
 
-def images(address: str, prefix: str = "", status: str = "indexed") -> dict[str, dict[str, Any]]:
+def images(fleet: Fleet, prefix: str = "", status: str = "indexed") -> dict[str, dict[str, Any]]:
     """Every image of one status by key, as the API tells it. Raises `httpx.HTTPStatusError`."""
     found: dict[str, dict[str, Any]] = {}
     cursor: str | None = None
-    with httpx.Client(base_url=address, timeout=60.0) as client:
-        while True:
-            asked = {"status": status, "bucket": BUCKET, "limit": "1000"} | ({"cursor": cursor} if cursor else {})
-            page = client.get("/v1/images", params=asked).raise_for_status().json()
-            found |= {image["key"]: image for image in page["images"] if image["key"].startswith(prefix)}
-            cursor = page["next_cursor"]
-            if cursor is None:
-                return found
+    while True:
+        asked = {"status": status, "bucket": BUCKET, "limit": "1000"} | ({"cursor": cursor} if cursor else {})
+        page = fleet.api.get("/v1/images", params=asked).raise_for_status().json()
+        found |= {image["key"]: image for image in page["images"] if image["key"].startswith(prefix)}
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return found
 
 
-def indexed_count(address: str) -> int:
+def indexed_count(fleet: Fleet) -> int:
     """How many images are indexed, without reading them."""
-    return int(httpx.get(f"{address}/v1/status", timeout=30.0).raise_for_status().json()["indexed"])
+    return int(fleet.api.get("/v1/status").raise_for_status().json()["indexed"])
 
 
 def wait_until(true: Callable[[], object], what: str, *, patience: float, every: float = 0.5) -> None:
@@ -68,7 +65,7 @@ def journeys(found: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, float]]
 def verify(fleet: Fleet, pictures: Mapping[str, Path], *, every: int) -> Verdict:
     """Compare bucket and index key by key and ETag by ETag, and search for every `every`-th picture by its bytes."""
     store = _listing(fleet)
-    index = {key: image["etag"] for key, image in images(fleet.search).items()}
+    index = {key: image["etag"] for key, image in images(fleet).items()}
     searched = list(pictures)[::every]
     verdict = Verdict(len(index), len(searched))
     verdict.problems += _named("uploaded, and not in the bucket", pictures.keys() - store.keys())
@@ -76,8 +73,8 @@ def verify(fleet: Fleet, pictures: Mapping[str, Path], *, every: int) -> Verdict
     verdict.problems += _named("indexed, and not in the bucket", index.keys() - store.keys())
     differing = [key for key in store.keys() & index.keys() if store[key] != index[key]]
     verdict.problems += _named("indexed with another ETag", differing)
-    verdict.problems += _named("not found by its own picture", _not_found(fleet.search, pictures, searched))
-    verdict.problems += _named("rejected", images(fleet.search, status="rejected"))
+    verdict.problems += _named("not found by its own picture", _not_found(fleet, pictures, searched))
+    verdict.problems += _named("rejected", images(fleet, status="rejected"))
     return verdict
 
 
@@ -87,16 +84,15 @@ def _listing(fleet: Fleet) -> dict[str, str]:
     return {one["Key"]: one["ETag"].strip('"') for page in pages for one in page.get("Contents", [])}
 
 
-def _not_found(address: str, pictures: Mapping[str, Path], keys: Sequence[str]) -> list[str]:
+def _not_found(fleet: Fleet, pictures: Mapping[str, Path], keys: Sequence[str]) -> list[str]:
     missed = []
-    with httpx.Client(base_url=address, timeout=60.0) as client:
-        for key in keys:
-            files = {"image": ("picture.jpg", pictures[key].read_bytes(), "image/jpeg")}
-            # Photographs that code drew look much alike to the small model, so nothing is folded.
-            asked = {"limit": "10", "bucket": BUCKET, "fold": "false"}
-            results = client.post("/v1/search", params=asked, files=files).raise_for_status().json()["results"]
-            if not any(hit["key"] == key and hit["score"] > SURELY for hit in results):
-                missed.append(key)
+    for key in keys:
+        files = {"image": ("picture.jpg", pictures[key].read_bytes(), "image/jpeg")}
+        # Photographs that code drew look much alike to the small model, so nothing is folded.
+        asked = {"limit": "10", "bucket": BUCKET, "fold": "false"}
+        results = fleet.api.post("/v1/search", params=asked, files=files).raise_for_status().json()["results"]
+        if not any(hit["key"] == key and hit["score"] > SURELY for hit in results):
+            missed.append(key)
     return missed
 
 

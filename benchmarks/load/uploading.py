@@ -3,7 +3,7 @@
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,16 +33,16 @@ def s3_client(server: S3Server) -> "S3Client":
 
 
 def upload(
-    server: S3Server, bucket: str, prefix: str, paths: Sequence[Path], metrics: RunMetrics, *, rate: float | None = None
+    server: S3Server, bucket: str, pictures: Mapping[str, Path], metrics: RunMetrics, *, rate: float | None = None
 ) -> dict[str, float]:
-    """Upload files with `CLIENTS` clients, `rate` a second or as fast as it goes; Unix time of each acknowledgement.
+    """Upload files by key with `CLIENTS` clients, `rate` a second or as fast as it goes; Unix times of the answers.
 
     Returns once all are acknowledged. Raises whatever boto3 raises after its retries.
     """
-    waiting: queue.SimpleQueue[tuple[float, Path] | None] = queue.SimpleQueue()
+    waiting: queue.SimpleQueue[tuple[float, str] | None] = queue.SimpleQueue()
     began = time.time()
-    for number, path in enumerate(paths):
-        waiting.put((began + number / rate if rate else began, path))
+    for number, key in enumerate(pictures):
+        waiting.put((began + number / rate if rate else began, key))
     for _ in range(CLIENTS):
         waiting.put(None)
     acknowledged: dict[str, float] = {}
@@ -51,10 +51,9 @@ def upload(
     def client() -> None:
         s3 = s3_client(server)
         while (job := waiting.get()) is not None:
-            due, path = job
+            due, key = job
             time.sleep(max(0.0, due - time.time()))
-            data = path.read_bytes()
-            key = f"{prefix}/{path.name}"
+            data = pictures[key].read_bytes()
             s3.put_object(Bucket=bucket, Key=key, Body=data, ContentType="image/jpeg")
             with lock:
                 acknowledged[key] = time.time()
