@@ -58,7 +58,7 @@ def draw(measured: Measured, path: Path = PATH) -> None:
         grid = figure.subplots(
             4,
             2,
-            gridspec_kw={"hspace": 0.56, "wspace": 0.17, "left": 0.085, "right": 0.97, "top": 0.885, "bottom": 0.04},
+            gridspec_kw={"hspace": 0.56, "wspace": 0.17, "left": 0.112, "right": 0.97, "top": 0.885, "bottom": 0.04},
         )
         _head(figure, measured)
         panels: Sequence[Callable[[Axes, Measured], None]] = (
@@ -73,9 +73,9 @@ def draw(measured: Measured, path: Path = PATH) -> None:
 
 def _head(figure: Figure, measured: Measured) -> None:
     machine, setup, run = measured.machine, measured.setup, measured.run
-    figure.text(0.04, 0.975, f"{run.images:,} photographs through three processes", fontsize=19, weight="bold")
+    figure.text(0.112, 0.975, f"{run.images:,} photographs through three processes", fontsize=19, weight="bold")
     figure.text(
-        0.04,
+        0.112,
         0.951,
         f"{machine.processor}, {machine.cores} processors, {machine.memory_gb:.0f} GB, no GPU; model {setup.model}; "
         f"real Kafka, S3 server, Qdrant Edge and clients on the same machine; {machine.date}\n"
@@ -147,9 +147,7 @@ def _freshness(axes: Axes, measured: Measured) -> None:
     _timed(
         axes, measured, "4  Freshness", "seconds from the store's event, in whole seconds, to the answer of the index"
     )
-    axes.set_ylim(0, 33)
-    axes.text(0.995, 0.04, "quantiles are interpolated\nbetween 10 and 30 s", transform=axes.transAxes, ha="right",
-              fontsize=8, color=FAINT)  # fmt: skip
+    axes.set_ylim(0, 1.35 * max(ages))
 
 
 def _phases(axes: Axes, measured: Measured) -> None:
@@ -158,9 +156,10 @@ def _phases(axes: Axes, measured: Measured) -> None:
         stage, _, phase = series.label.rpartition(" ")
         if stage:
             total.setdefault(stage, {})[phase] = sum(series.values)
-    model = total.setdefault("model", {})
+    model = total.setdefault("model's thread", {}) | total.pop("model", {})
+    total["model's thread"] = model
     model["idle"] = max(0.0, measured.run.drained_at - sum(model.values()))
-    rows = [name for name in ("indexer", "model", "embedder", "ingest") if name in total]
+    rows = [name for name in ("indexer", "model's thread", "embedder", "ingest") if name in total]
     for at, name in enumerate(rows):
         left, whole = 0.0, sum(total[name].values())
         for phase, colour in PHASES.items():

@@ -88,12 +88,18 @@ class Stock:
 
     memory: float
     disk: float
+    node: float
+    """GiB of memory of each node."""
     nodes: int
     month: float
 
 
+NODES = (8.0, 16.0, 32.0, 64.0)
+"""GiB of smaller nodes, each with a processor for four of them."""
+
+
 def stock(images: float, numbers: Assumptions, dimension: int, *, quantised: bool) -> Stock:
-    """Memory, disk, nodes for all copies, and dollars. Three nodes at least, so that one may fail."""
+    """Memory, disk, nodes for all copies, and dollars. Three nodes at least, so that one may fail, small if they can be."""
     if quantised:
         vector = dimension / 2 + numbers["quantised"]
         on_disk = 4.5 * dimension
@@ -102,12 +108,12 @@ def stock(images: float, numbers: Assumptions, dimension: int, *, quantised: boo
         on_disk = 4 * dimension * numbers["vector"]
     memory = images * (vector + numbers["payload"])
     disk = images * (on_disk + numbers["disk"])
-    node = numbers["node"] * 2**30 * numbers["usable"]
-    nodes = max(3, math.ceil(memory * numbers["replicas"] / node))
-    # The family has 4 GiB a processor.
-    price = nodes * numbers["node"] / 4 * numbers["processor"] * HOURS_A_MONTH
+    needed = memory * numbers["replicas"] / (2**30 * numbers["usable"])
+    node = next((size for size in NODES if needed <= 3 * size), numbers["node"])
+    nodes = max(3, math.ceil(needed / node))
+    price = nodes * node / 4 * numbers["processor"] * HOURS_A_MONTH
     stored = disk * numbers["replicas"] / numbers["usable"] / 1e9 * numbers["gigabyte"]
-    return Stock(memory, disk, nodes, price + stored)
+    return Stock(memory, disk, node, nodes, price + stored)
 
 
 def nodes_for_writing(images_a_day: float, numbers: Assumptions) -> int:

@@ -27,10 +27,11 @@ def assumed() -> str:
     """Every assumption."""
     told = _assumptions()
     rows = [
-        [one.name, f"{one.value:,.4g} {one.unit}".strip(), one.trust.value, one.source] for one in told.numbers.values()
+        [one.name, f"{_number(one.value)} {one.unit}".strip(), one.trust.value, one.source]
+        for one in told.numbers.values()
     ]
     rows += [
-        [kind.title, f"{kind.rate:,.4g} images a second, ${kind.price:.2f} an hour", kind.trust.value, kind.source]
+        [kind.title, f"{_number(kind.rate)} images a second, ${kind.price:.2f} an hour", kind.trust.value, kind.source]
         for kind in told.embedders
     ]
     return table(["what", "number", "how sure", "from where"], rows, numbers_from=9)
@@ -73,10 +74,15 @@ def stocks() -> str:
             for quantised in (False, True):
                 one = stock(images, _assumptions(), dimension, quantised=quantised)
                 how = "4 bits" if quantised else "float32"
-                sizes = [_bytes(one.memory), _bytes(one.disk), f"{one.nodes}", f"${one.month:,.0f}"]
+                sizes = [
+                    _bytes(one.memory),
+                    _bytes(one.disk),
+                    f"{one.nodes} of {one.node:.0f} GiB",
+                    f"${one.month:,.0f}",
+                ]
                 rows.append([name, how, f"{dimension}", *sizes])
     head = ["images in the index", "vectors in memory", "dimension", "memory, one copy", "disk, one copy",
-            "nodes of 128 GiB", "a month"]  # fmt: skip
+            "nodes", "a month"]  # fmt: skip
     return table(head, rows, numbers_from=2)
 
 
@@ -123,6 +129,10 @@ def _told(outcome: Outcome) -> list[str]:
         f"{outcome.rebalances}",
         _seconds(outcome.paused),
     ]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _seconds(seconds: float) -> str:
