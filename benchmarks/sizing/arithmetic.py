@@ -99,7 +99,7 @@ NODES = (8.0, 16.0, 32.0, 64.0)
 
 
 def stock(images: float, numbers: Assumptions, dimension: int, *, quantised: bool) -> Stock:
-    """Memory, disk, nodes for all copies, and dollars. Three nodes at least, so that one may fail, small if they can be."""
+    """Memory, disk, nodes for all copies, and dollars. Three nodes at least, so that one may fail, and small ones."""
     if quantised:
         vector = dimension / 2 + numbers["quantised"]
         on_disk = 4.5 * dimension
