@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -31,7 +32,7 @@ PROCESSES = {
     "Prometheus": SAND,
 }
 PHASES = {"process": ORANGE, "publish": BLUE, "commit": PURPLE, "forward": RED, "starved": SAND, "idle": "#e4e7eb"}
-STYLE = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "text.color": INK,
@@ -67,8 +68,7 @@ def draw(measured: Measured, path: Path = PATH) -> None:
         for axes, panel in zip(grid.flat, panels, strict=True):
             panel(axes, measured)
         path.parent.mkdir(parents=True, exist_ok=True)
-        options = {"pil_kwargs": {"lossless": True}} if path.suffix == ".webp" else {}
-        figure.savefig(path, **options)
+        figure.savefig(path, pil_kwargs={"lossless": True} if path.suffix == ".webp" else None)
 
 
 def _head(figure: Figure, measured: Measured) -> None:
