@@ -21,7 +21,7 @@ import psutil
 from benchmarks.load import report
 from benchmarks.load.calibration import ALL, calibrate
 from benchmarks.load.fleet import BUCKET, Fleet, running_fleet
-from benchmarks.load.monitoring import LagWatch, Processes, Prometheus, RunMetrics, running_prometheus
+from benchmarks.load.monitoring import OTHERS, LagWatch, Processes, Prometheus, RunMetrics, running_prometheus
 from benchmarks.load.panels import draw
 from benchmarks.load.pictures import draw_pictures
 from benchmarks.load.questions import ask
@@ -90,7 +90,7 @@ def _measure(folder: Path, arguments: argparse.Namespace) -> Measured:
         calibration = calibrate(fleet, others, processes=processes, metrics=metrics, lag=lag, prometheus=prometheus)
         wait_until(lambda: not any(lag.lags.values()), "the calibration's last commits", patience=30)
         time.sleep(QUIET_SECONDS)
-        run, began, ended = _run(fleet, pictures, others, arguments.rate, metrics, lag)
+        run, began, ended = _run(fleet, pictures, others, arguments.rate, processes, metrics, lag)
         run = run.model_copy(update={"problems": run.problems + _scrapes(prometheus, began, ended)})
         panels = ask(prometheus, began, ended)
         setup = _setup(arguments, pictures)
@@ -105,14 +105,20 @@ def _keyed(prefix: str, paths: list[Path]) -> dict[str, Path]:
 
 
 def _run(
-    fleet: Fleet, pictures: dict[str, Path], others: dict[str, Path], rate: float, metrics: RunMetrics, lag: LagWatch
+    fleet: Fleet,
+    pictures: dict[str, Path],
+    others: dict[str, Path],
+    rate: float,
+    processes: Processes,
+    metrics: RunMetrics,
+    lag: LagWatch,
 ) -> tuple[Run, float, float]:
     steady = round(len(pictures) * STEADY_SHARE)
     parts = dict(islice(pictures.items(), steady)), dict(islice(pictures.items(), steady, None))
     _say(f"uploading {steady} at {rate:g} a second, then {len(pictures) - steady} as fast as {CLIENTS} clients can ...")
     before = indexed_count(fleet)
     start_lag = float(sum(lag.lags.values()))
-    began = time.time()
+    began, not_ours = time.time(), processes.usage()[OTHERS].cpu
     time.sleep(2.0)
     acknowledged = upload(fleet.s3, BUCKET, parts[0], metrics, rate=rate)
     time.sleep(QUIET_SECONDS)
@@ -130,6 +136,7 @@ def _run(
     except StackError as error:
         problems.append(str(error))
     drained_at = time.time() - began
+    not_ours = processes.usage()[OTHERS].cpu - not_ours
     time.sleep(QUIET_SECONDS)
     ended = time.time()
     _say("comparing bucket and index, and searching ...")
@@ -143,6 +150,7 @@ def _run(
         uploaded=[round(acknowledged[key] - began, 3) for key in order],
         indexed=[round(told[key]["indexed"] - began, 3) for key in order],
         lag_looks=[(round(at - began, 2), lags["image-events"]) for at, lags in lag.looks if began <= at <= ended],
+        others_cores=round(not_ours / drained_at, 3),
         drained_at=round(drained_at, 2),
         searched=verdict.searched,
         start_lag=start_lag,

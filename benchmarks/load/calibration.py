@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from benchmarks.load.fleet import BUCKET, Fleet
-from benchmarks.load.monitoring import LagWatch, Processes, Prometheus, RunMetrics, Usage
+from benchmarks.load.monitoring import OTHERS, LagWatch, Processes, Prometheus, RunMetrics, Usage
 from benchmarks.load.record import Calibration
 from benchmarks.load.searching import images, indexed_count, journeys, wait_until
 from benchmarks.load.uploading import upload
@@ -106,7 +106,7 @@ class _Moment:
         return cls(processes.usage())
 
     def spent(self, later: "_Moment") -> dict[str, float]:
-        return {name: later.usage[name].cpu - used.cpu for name, used in self.usage.items()}
+        return {name: later.usage[name].cpu - used.cpu for name, used in self.usage.items() if name != OTHERS}
 
     def an_image(self, later: "_Moment", idle: Mapping[str, float], count: int) -> dict[str, float]:
         seconds = later.at - self.at

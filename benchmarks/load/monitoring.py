@@ -29,6 +29,10 @@ GROUPS = {
 """Who reads which topic."""
 
 
+OTHERS = "others"
+"""What the run did not start: it should be next to nothing."""
+
+
 @dataclass(frozen=True)
 class Prometheus:
     """A running Prometheus that scrapes every second."""
@@ -102,6 +106,7 @@ class Processes:
 
     def __init__(self) -> None:
         self._named: dict[str, list[psutil.Process]] = {}
+        self._others = 0.0
 
     def add(self, name: str, pid: int) -> None:
         """Name a process."""
@@ -111,8 +116,20 @@ class Processes:
         self._named[name] = [one, *children]
 
     def usage(self) -> dict[str, Usage]:
-        """What each has used; one that ended is left out of the sum."""
-        return {name: _usage(processes) for name, processes in self._named.items()}
+        """What each has used; one that ended is left out of the sum. `OTHERS` is all that the machine did besides."""
+        told = {name: _usage(processes) for name, processes in self._named.items()}
+        # The two are not counted at the same moment, and a counter must not fall.
+        self._others = max(self._others, _busy() - sum(used.cpu for used in told.values()))
+        told[OTHERS] = Usage(self._others, 0)
+        return told
+
+
+def _busy() -> float:
+    # What a hypervisor gives to other machines was not ours either.
+    times = psutil.cpu_times()
+    return float(
+        times.user + times.system + getattr(times, "irq", 0) + getattr(times, "softirq", 0) + getattr(times, "steal", 0)
+    )
 
 
 def _usage(processes: Sequence[psutil.Process]) -> Usage:
@@ -137,7 +154,8 @@ class ProcessCollector(Collector):
         resident = GaugeMetricFamily("load_process_resident_bytes", "Resident memory", labels=["name"])
         for name, used in self._processes.usage().items():
             cpu.add_metric([name], used.cpu)
-            resident.add_metric([name], used.resident)
+            if used.resident:
+                resident.add_metric([name], used.resident)
         yield from (cpu, resident)
 
 

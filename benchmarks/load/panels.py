@@ -30,6 +30,7 @@ PROCESSES = {
     "ingest": BLUE,
     "indexer and search": GREEN,
     "Prometheus": SAND,
+    "others": "#d3d9df",
 }
 PHASES = {"process": ORANGE, "publish": BLUE, "commit": PURPLE, "forward": RED, "starved": SAND, "idle": "#e4e7eb"}
 STYLE: Any = {

@@ -1,5 +1,6 @@
 """What a load run leaves behind: one JSON file, from which the picture, the tables and the simulation are made."""
 
+import re
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -84,6 +85,8 @@ class Run(Model):
     """When each of the same images was written to the index."""
     lag_looks: list[tuple[float, int]]
     """Records that waited for the embedder, as the run itself asked Kafka."""
+    others_cores: float
+    """Processors that something else used from the first upload to the last image indexed."""
     drained_at: float
     searched: int
     start_lag: float
@@ -104,8 +107,10 @@ class Measured(Model):
     panels: dict[str, list[Series]]
 
     def write(self, path: Path = PATH) -> None:
-        """As JSON that a person can compare with that of another run."""
-        path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        """As JSON that a person can compare with that of another run: a line for each list of numbers."""
+        text = self.model_dump_json(indent=1)
+        lines = re.sub(r"\[[-\d.,eE\s]+\]", lambda found: re.sub(r"\s+", "", found[0]), text)
+        path.write_text(lines + "\n", encoding="utf-8")
 
 
 def read_measured(path: Path = PATH) -> Measured:

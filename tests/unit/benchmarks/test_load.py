@@ -168,4 +168,5 @@ def test_what_a_process_uses_is_told_by_its_name() -> None:
     processes.add("this one", os.getpid())
     told = RunMetrics(processes).registry
     assert (told.get_sample_value("load_process_cpu_seconds_total", {"name": "this one"}) or 0) > 0
+    assert (told.get_sample_value("load_process_cpu_seconds_total", {"name": "others"}) or 0) > 0
     assert (told.get_sample_value("load_process_resident_bytes", {"name": "this one"}) or 0) > 1e7
