@@ -25,7 +25,7 @@ from benchmarks.load.monitoring import OTHERS, LagWatch, Processes, Prometheus, 
 from benchmarks.load.panels import draw
 from benchmarks.load.pictures import draw_pictures
 from benchmarks.load.questions import ask
-from benchmarks.load.record import PATH, Machine, Measured, Run, Setup
+from benchmarks.load.record import PATH, Machine, Measured, Run, Series, Setup
 from benchmarks.load.searching import images, indexed_count, journeys, verify, wait_until
 from benchmarks.load.uploading import CLIENTS, upload
 from deploy.stack import StackError
@@ -93,6 +93,7 @@ def _measure(folder: Path, arguments: argparse.Namespace) -> Measured:
         run, began, ended = _run(fleet, pictures, others, arguments.rate, processes, metrics, lag)
         run = run.model_copy(update={"problems": run.problems + _scrapes(prometheus, began, ended)})
         panels = ask(prometheus, began, ended)
+        run = run.model_copy(update={"others_by_second": _others(panels["cpu"])})
         setup = _setup(arguments, pictures)
         codes = fleet.stop_services()
         wrong = [f"{name} ended with code {code}, not 0" for name, code in codes.items() if code]
@@ -150,6 +151,7 @@ def _run(
         uploaded=[round(acknowledged[key] - began, 3) for key in order],
         indexed=[round(told[key]["indexed"] - began, 3) for key in order],
         lag_looks=[(round(at - began, 2), lags["image-events"]) for at, lags in lag.looks if began <= at <= ended],
+        others_by_second=[],
         others_cores=round(not_ours / drained_at, 3),
         drained_at=round(drained_at, 2),
         searched=verdict.searched,
@@ -159,6 +161,10 @@ def _run(
         index_bytes=0.0,
     )
     return run, began, ended
+
+
+def _others(processors: list[Series]) -> list[float]:
+    return next((series.values for series in processors if series.label == OTHERS), [])
 
 
 def _scrapes(prometheus: Prometheus, began: float, ended: float) -> list[str]:

@@ -81,7 +81,7 @@ def calibrate(
     return Calibration(
         images=len(pictures),
         idle_cores=_rounded(idle),
-        contended_cores=round(_cores(contended_from, contended_to), 3),
+        contended_cores=round(_cores(contended_from, contended_to) + contended_from.others(contended_to), 3),
         lone_seconds=lone_seconds,
         lone_cpu=_rounded(lone_from.an_image(lone_to, idle, len(alone))),
         lone_phases=lone_phases,
@@ -107,6 +107,9 @@ class _Moment:
 
     def spent(self, later: "_Moment") -> dict[str, float]:
         return {name: later.usage[name].cpu - used.cpu for name, used in self.usage.items() if name != OTHERS}
+
+    def others(self, later: "_Moment") -> float:
+        return (later.usage[OTHERS].cpu - self.usage[OTHERS].cpu) / (later.at - self.at)
 
     def an_image(self, later: "_Moment", idle: Mapping[str, float], count: int) -> dict[str, float]:
         seconds = later.at - self.at

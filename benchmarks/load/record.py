@@ -44,7 +44,7 @@ class Calibration(Model):
     idle_cores: dict[str, float]
     """What each process uses while nothing happens."""
     contended_cores: float
-    """Processors in use while clients upload and everything else works on what they uploaded."""
+    """Processors in use, by whomever, while clients upload and everything works on what they uploaded."""
     lone_seconds: dict[str, list[float]]
     """How long each lone image was in each stage, one after the other."""
     lone_cpu: dict[str, float]
@@ -87,6 +87,8 @@ class Run(Model):
     """Records that waited for the embedder, as the run itself asked Kafka."""
     others_cores: float
     """Processors that something else used from the first upload to the last image indexed."""
+    others_by_second: list[float]
+    """The same, for each second of the run."""
     drained_at: float
     searched: int
     start_lag: float

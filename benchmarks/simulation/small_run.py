@@ -1,7 +1,8 @@
 """The load run of docs/load.md once more, in the simulation, from rates that were measured before it.
 
-What goes in of the run itself is when the uploads were acknowledged, and nothing else. Three processes, servers and
-clients share one machine there: each stage has its core-seconds an image, and all share what the uploads leave.
+What goes in of the run itself is when the uploads were acknowledged, and what programs that are none of the run's used of
+the machine meanwhile. Three processes, servers and clients share it: each stage has its core-seconds an image, and all
+share what is left.
 """
 
 from bisect import bisect_left
@@ -87,8 +88,9 @@ def simulate(measured: Measured) -> Results:
 
     def uploading() -> Steps:
         second = 0
-        while second <= int(uploads[-1]) + 1:
-            machine.resize(cores - upload_work * a_second[second])
+        while second <= max(int(uploads[-1]) + 1, len(measured.run.others_by_second)):
+            others = measured.run.others_by_second[second : second + 1] or [0.0]
+            machine.resize(cores - upload_work * a_second[second] - others[0])
             yield pipeline.env.timeout(1.0)
             second += 1
 
