@@ -1,8 +1,8 @@
 """The load run of docs/load.md once more, in the simulation, from rates that were measured before it.
 
 What goes in of the run itself is when the uploads were acknowledged, and what other programs used of the machine
-meanwhile. Three processes, servers and clients share it: each stage has its core-seconds an image, and all share what is
-left.
+meanwhile. Three processes, servers and clients share it: each stage has its core-seconds an image, and all share what
+is left.
 """
 
 from bisect import bisect_left
