@@ -1,8 +1,7 @@
 """Rates for the simulation, measured on the same stack before the run, with other pictures.
 
-A first few warm everything up. Then nothing happens for a while. Then a few are uploaded at once: how much of the
-machine everything together can use. Then lone images, one after the other: what a stage takes when it has nothing else
-to do, and what a batch of one costs. Then a backlog, made while the embedder is frozen: what an upload costs. Last its
+A first few warm everything up. Then nothing happens for a while. Then lone images, one after the other: what a stage
+takes when it has nothing else to do. Then a backlog, made while the embedder is frozen: what an upload costs. Last its
 drain, without uploads: what the rest costs in full batches, and how much of the machine that can use.
 """
 
@@ -18,13 +17,12 @@ from benchmarks.load.record import Calibration
 from benchmarks.load.searching import images, indexed_count, journeys, wait_until
 from benchmarks.load.uploading import upload
 
-WARM = 60
-CONTENDED = 240
-LONE = 80
-LONE_RATE = 8.0
-"""Lone images a second: each is done before the next, and the index finds no time to optimise between them."""
-BACKLOG = 400
-ALL = WARM + CONTENDED + LONE + BACKLOG
+WARM = 100
+LONE = 40
+LONE_RATE = 2.5
+"""Lone images a second: each is done long before the next."""
+BACKLOG = 500
+ALL = WARM + LONE + BACKLOG
 IDLE_SECONDS = 8.0
 SCRAPED_SECONDS = 2.5
 """Until the last scrape has seen what happened."""
@@ -41,22 +39,18 @@ def calibrate(
 ) -> Calibration:
     """Measure with these pictures by key, `ALL` of them or fewer in the backlog."""
     left = iter(pictures)
-    warm, contended, alone = (list(islice(left, count)) for count in (WARM, CONTENDED, LONE))
+    warm, alone = list(islice(left, WARM)), list(islice(left, LONE))
     backlog = list(left)
 
     def send(some: Sequence[str], rate: float | None = None) -> dict[str, float]:
         return upload(fleet.s3, BUCKET, {key: pictures[key] for key in some}, metrics, rate=rate)
 
+    began = time.time()
     send(warm)
     _wait_for(fleet, lag, len(warm))
     idle_from = _Moment.of(processes)
     time.sleep(IDLE_SECONDS)
     idle = {name: cpu / IDLE_SECONDS for name, cpu in idle_from.spent(_Moment.of(processes)).items()}
-
-    contended_from = _Moment.of(processes)
-    send(contended)
-    contended_to = _Moment.of(processes)
-    _wait_for(fleet, lag, len(warm) + len(contended))
 
     lone_from = _Moment.of(processes)
     sent = send(alone, LONE_RATE)
@@ -81,7 +75,7 @@ def calibrate(
     return Calibration(
         images=len(pictures),
         idle_cores=_rounded(idle),
-        contended_cores=round(_cores(contended_from, contended_to) + contended_from.others(contended_to), 3),
+        most_cores=_most_cores(prometheus, began, time.time()),
         lone_seconds=lone_seconds,
         lone_cpu=_rounded(lone_from.an_image(lone_to, idle, len(alone))),
         lone_phases=lone_phases,
@@ -107,9 +101,6 @@ class _Moment:
 
     def spent(self, later: "_Moment") -> dict[str, float]:
         return {name: later.usage[name].cpu - used.cpu for name, used in self.usage.items() if name != OTHERS}
-
-    def others(self, later: "_Moment") -> float:
-        return (later.usage[OTHERS].cpu - self.usage[OTHERS].cpu) / (later.at - self.at)
 
     def an_image(self, later: "_Moment", idle: Mapping[str, float], count: int) -> dict[str, float]:
         seconds = later.at - self.at
@@ -151,6 +142,12 @@ def _phases(prometheus: Prometheus, begin: float, end: float) -> dict[str, float
     query = f"increase(sightline_phase_seconds_sum{window}) / increase(sightline_phase_seconds_count{window}) > 0"
     found = prometheus.at(query, end)
     return {f"{one['metric']['stage']} {one['metric']['phase']}": round(float(one["value"][1]), 5) for one in found}
+
+
+def _most_cores(prometheus: Prometheus, begin: float, end: float) -> float:
+    used = "sum(rate(load_process_cpu_seconds_total[3s]))"
+    [most] = prometheus.at(f"max_over_time({used}[{end - begin:.0f}s:1s])", end)
+    return round(float(most["value"][1]), 3)
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:

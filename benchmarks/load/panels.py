@@ -148,7 +148,7 @@ def _freshness(axes: Axes, measured: Measured) -> None:
     _timed(
         axes, measured, "4  Freshness", "seconds from the store's event, in whole seconds, to the answer of the index"
     )
-    axes.set_ylim(0, 1.35 * max(ages))
+    axes.set_ylim(0, 1.12 * max(max(ages), *(max(series.values) for series in measured.panels["freshness"])))
 
 
 def _phases(axes: Axes, measured: Measured) -> None:

@@ -23,8 +23,8 @@ def summary(measured: Measured) -> str:
         f"{len(run.indexed):,} of {run.images:,} images indexed, {run.searched} searched for by their own picture",
         f"drained {run.drained_at - max(run.uploaded):.1f} s after the last upload",
         *(f"{name}: {figure}" for name, figure in _freshness(measured)),
-        f"something else used {run.others_cores:.2f} processors meanwhile"
-        + (": too much for figures that others shall believe" if run.others_cores > QUIET else ""),
+        f"processors that something else used meanwhile: {_others(measured)}"
+        + (": too much for figures that others shall believe" if (run.others_cores or 0) > QUIET else ""),
         *(f"PROBLEM: {problem}" for problem in run.problems),
     ]
     return "\n".join(lines)
@@ -55,7 +55,7 @@ def figures(measured: Measured) -> str:
         *([name, figure] for name, figure in _freshness(measured)),
         ["most records waiting for the embedder", f"{max(lag for _, lag in run.lag_looks):,}"],
         ["embedder alone, from a backlog (calibration)", f"{calibration.drain_rate:.0f} images a second"],
-        ["processors that something else used meanwhile", f"{run.others_cores:.2f} of {measured.machine.cores}"],
+        ["processors that something else used meanwhile", _others(measured)],
         ["records in Kafka", ", ".join(f"{name} {size:,.0f} B" for name, size in run.topic_bytes.items())],
         ["index on disk", f"{run.index_bytes / 1e3:.1f} kB an image"],
     ]
@@ -87,6 +87,11 @@ def simulated(measured: Measured) -> str:
 
 
 BLOCKS = {"machine": machine, "figures": figures, "cpu": cpu, "simulated": simulated}
+
+
+def _others(measured: Measured) -> str:
+    others = measured.run.others_cores
+    return "not counted" if others is None else f"{others:.2f} of {measured.machine.cores}"
 
 
 def _freshness(measured: Measured) -> list[tuple[str, str]]:

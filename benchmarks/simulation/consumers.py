@@ -51,7 +51,6 @@ class Lane:
         self._pod = pod
         self._env = group.env
         self.partitions: list[Partition] = []
-        self._next = 0
         self.paused = True
         self.busy = False
         self.gone = False
@@ -87,16 +86,17 @@ class Lane:
                     self.rested.succeed()
 
     def _take(self, most: int) -> list[tuple[Partition, list[Cohort]]]:
-        # One partition after the other, beginning after the last: none is forgotten.
-        batch = []
-        for step in range(len(self.partitions)):
-            partition = self.partitions[(self._next + step) % len(self.partitions)]
-            cohorts = partition.take(most)
-            if cohorts:
-                batch.append((partition, cohorts))
-                most -= sum(cohort.count for cohort in cohorts)
-        self._next += 1
-        return batch
+        # A consumer fetches from all its partitions ahead, so it has their records much in the order of arrival.
+        batch: dict[Partition, list[Cohort]] = {}
+        while most > 0:
+            waiting = [partition for partition in self.partitions if partition.waiting]
+            if not waiting:
+                break
+            oldest = min(waiting, key=lambda partition: partition.waiting[0].born)
+            [cohort] = oldest.take(min(most, oldest.waiting[0].count))
+            batch.setdefault(oldest, []).append(cohort)
+            most -= cohort.count
+        return list(batch.items())
 
     def _handle(self, batch: Sequence[tuple[Partition, list[Cohort]]]) -> Steps:
         rates = self._group.rates

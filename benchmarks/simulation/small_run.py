@@ -39,26 +39,20 @@ class Compared:
 def stage_rates(calibration: Calibration, setup: Setup) -> list[StageRates]:
     """What ingest, embedder and indexer take, by the calibration alone."""
     lone, phases = calibration.lone_seconds, calibration.lone_phases
-    alone, upload, drain = calibration.lone_cpu, calibration.upload_cpu, calibration.drain_cpu
+    upload, drain = calibration.upload_cpu, calibration.drain_cpu
     # Reading the object and Kafka's part are done for the embedder.
     works = {"ingest": upload["ingest"], "embedder": sum(drain.values()) - drain[INDEXER], "indexer": drain[INDEXER]}
-    # What a lone image costs beyond one in full batches is the price of a batch. Kafka's is that of three.
-    kafka = max(0.0, alone["Kafka"] - upload["Kafka"] - drain["Kafka"]) / 3
-    batches = {
-        "ingest": max(0.0, alone["ingest"] - upload["ingest"]) + kafka,
-        "embedder": max(0.0, alone["embedder"] - drain["embedder"]) + kafka,
-        "indexer": max(0.0, alone[INDEXER] - drain[INDEXER]) + kafka,
-    }
     published = {"ingest": 0.0, "embedder": phases["ingest publish"], "indexer": phases["embedder publish"]}
     # The index notes the time before it writes, ingest before it publishes: neither is in its own stage's seconds.
-    worked = {"ingest": 0.0, "embedder": (works["embedder"] + batches["embedder"]) / EMBEDDER_CORES, "indexer": 0.0}
+    worked = {"ingest": 0.0, "embedder": works["embedder"] / EMBEDDER_CORES, "indexer": 0.0}
     return [
         StageRates(
             name=name,
             lanes=setup.consumers if name == "embedder" else 1,
             batch_records=setup.batch_records,
+            # What a lone image takes beyond its work is what a batch takes beyond those of its images.
             waits=tuple(max(0.0, seconds - published[name] - worked[name]) for seconds in lone[name]),
-            batch_work=batches[name],
+            batch_work=0.0,
             image_work=works[name],
             publish=phases.get(f"{name} publish", 0.0),
             commit=phases[f"{name} commit"],
@@ -79,7 +73,7 @@ def simulate(measured: Measured) -> Results:
     ]
     pipeline = Pipeline(stage_rates(calibration, setup), topics, seed=1)
     idle = sum(calibration.idle_cores.values())
-    cores = calibration.contended_cores - idle
+    cores = calibration.most_cores - idle
     machine = Processor(pipeline.env, cores, {"embedder": _embedder_cores(calibration)})
     pipeline.start([[machine]] * 3)
     pipeline.arrive((at, 1) for at in uploads)
