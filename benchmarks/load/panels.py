@@ -155,7 +155,8 @@ def _phases(axes: Axes, measured: Measured) -> None:
     total: dict[str, dict[str, float]] = {}
     for series in measured.panels["phases"]:
         stage, _, phase = series.label.rpartition(" ")
-        if stage:
+        # Phases within `process` are told apart by the model's thread.
+        if stage and (stage == "model" or phase in ("process", "publish", "commit")):
             total.setdefault(stage, {})[phase] = sum(series.values)
     model = total.setdefault("model's thread", {}) | total.pop("model", {})
     total["model's thread"] = model
