@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` and `make test`. `make check` changes nothing.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check fix lock bench bench-duplicates bench-models bench-queries bench-retag docs screenshots stack-up stack-down clean
+.PHONY: help install demo test test-slow check fix lock bench bench-duplicates bench-models bench-queries bench-retag load docs screenshots stack-up stack-down clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -62,6 +62,10 @@ bench-duplicates: install ## How long it takes to page through the duplicates of
 
 bench-retag: install ## Images tagged anew per second, from an index of 100,000
 	$(BIN)/python -m benchmarks.retag
+
+load: install ## Upload 2,000 photographs to real servers and watch: the figures and panels of docs/load.md; five minutes
+	@$(BIN)/python -m deploy.stack fetch
+	$(BIN)/python -m benchmarks.load
 
 lock: ## Pin the requirements again
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

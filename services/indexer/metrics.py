@@ -4,9 +4,12 @@ from enum import StrEnum
 
 from prometheus_client import CollectorRegistry
 
-from runtime.metrics import SECONDS_BUCKETS, Metric, MetricKind
+from runtime.metrics import Metric, MetricKind
 from runtime.observation_settings import FreshnessSettings
 from schemas.collection import Status
+
+FRESHNESS_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 60, 120, 300, 900)
+"""Seconds, close around the objective: a quantile is interpolated within its bucket."""
 
 
 class Kept(StrEnum):
@@ -33,7 +36,7 @@ STALE = Metric(
 FRESHNESS = Metric(
     name="sightline_freshness_seconds",
     kind=MetricKind.HISTOGRAM,
-    buckets=SECONDS_BUCKETS,
+    buckets=FRESHNESS_BUCKETS,
     sentence="Seconds from the change in the store (its own time, where the hint tells it) to searchable, as the index "
     "confirmed: the SLO. A change is counted once, however often it is told.",
 )

@@ -1,0 +1,1 @@
+"""A discrete-event simulation of the pipeline: topics, consumers, rebalances and an autoscaler, by simpy."""
