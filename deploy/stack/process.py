@@ -1,6 +1,7 @@
 """Servers that outlive the command that started them, known by their pid files."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -94,7 +95,10 @@ def listening(port: int) -> bool:
 
 def free_port(preferred: int = 0) -> int:
     """The preferred port if nobody has it, else any free one."""
-    for port in (preferred, 0):
+    # Not one that the system hands out by itself: whoever connects or listens somewhere in the seconds before the
+    # server starts might be given the same.
+    others = (random.randrange(*_PORTS) for _ in range(100))
+    for port in (*([preferred] if preferred else []), *others, 0):
         with socket.socket() as probe:
             # A server that was just killed leaves its port lingering, which is no reason to move.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -104,6 +108,10 @@ def free_port(preferred: int = 0) -> int:
                 continue
             return int(probe.getsockname()[1])
     raise StackError("no free port on 127.0.0.1")
+
+
+_PORTS = (15_000, 32_000)
+"""Below those that Linux gives to outgoing connections and to listeners without a wish (ip_local_port_range)."""
 
 
 def _wait(condition: Callable[[], bool], patience: float) -> bool:

@@ -157,8 +157,13 @@ async def test_a_crash_before_the_acknowledgement_delivers_the_message_again(cli
     with pytest.raises(RuntimeError, match="killed"):
         await asyncio.wait_for(broken.run(asyncio.Event()), SOON)
     made = ingest()
+
+    async def delivered() -> bool:
+        # In the moment in which a message is seen again the queue may count it neither as hidden nor as there.
+        return bool(made.kafka.keys) and await emptied(client, queue)
+
     async with Running(receiver(made, queue, client)):
-        await until(lambda: emptied(client, queue))
+        await until(delivered)
     assert made.kafka.keys == ["a.jpg"]
 
 
