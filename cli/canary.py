@@ -118,19 +118,31 @@ class CanaryCheck:
 
     async def _stand_for(self, stored: CollectionMetadata, encoder: RemoteEncoder) -> None:
         """Take the collection's identity, once the golden vectors say that this is the model that made it."""
-        if stored.canary is None or stored.encoder.dimension != encoder.identity.dimension:
+        if stored.encoder.dimension != encoder.identity.dimension:
             raise ForeignCollection(foreign(self._place, stored.encoder, encoder.identity))
-        self._compare(stored, await golden_vectors(self._engine))
+        untold = f"so nothing says whether {encoder.identity.model} makes the vectors of {stored.encoder.model}"
+        if stored.canary is None:
+            raise ForeignCollection(
+                f"{self._place} keeps no vectors of golden inputs, {untold}. Start an embedder of this release once, "
+                "which stores them, and start again"
+            )
+        if not self._compare(stored, await golden_vectors(self._engine)):
+            raise ForeignCollection(
+                f"{self._place} keeps vectors of the golden inputs {', '.join(stored.canary.vectors) or '(none)'}, and "
+                f"this process embeds none of them, {untold}. Start an embedder of this release once, which adds what "
+                "is missing, and start again"
+            )
         encoder.stand_for(stored.encoder)
 
-    def _compare(self, stored: CollectionMetadata, vectors: Mapping[str, Vectors]) -> None:
+    def _compare(self, stored: CollectionMetadata, vectors: Mapping[str, Vectors]) -> Mapping[str, float]:
+        """The cosines of what is in both, by name; none where nothing is. Raises `VectorsMoved`."""
         if stored.canary is None:
-            return
+            return {}
         found = cosines(stored.canary.vectors, vectors)
         for name, cosine in found.items():
             self._cosine.labels(name).set(cosine)
         if not found:
-            return
+            return found
         worst = min(found, key=lambda name: found[name])
         strict = min(least_cosine(self._engine.identity), least_cosine(stored.encoder))
         least = strict if self._writes else LEAST_FOR_READERS
@@ -140,6 +152,7 @@ class CanaryCheck:
         if found[worst] < strict and not self._stands_for:
             self._log.warning("vectors_moved", self._sentence(stored, stored.canary, worst, found[worst], strict))
         self._good_at = datetime.now(UTC)
+        return found
 
     def _sentence(self, stored: CollectionMetadata, kept: Canary, worst: str, found: float, least: float) -> str:
         then, here = _differing(kept.matched_with, {"sightline": RELEASE, **made_with(self._engine.encoder)})

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from encoders import accelerator
 from encoders.engine import EncoderEngine
+from runtime.log import Log
 from runtime.metric import Metric, MetricKind
 from runtime.metrics import MODEL_INFO
 from runtime.probes import Probes
@@ -37,10 +38,27 @@ UTILIZATION = Metric(
 )
 
 
-def watch_model(engine: EncoderEngine, registry: CollectorRegistry, probes: Probes) -> None:
+PATIENCE = 2.0
+"""So many times what the warm-up promises may a pass take: decoding shares the processors with it later."""
+
+
+def watch_model(engine: EncoderEngine, registry: CollectorRegistry, probes: Probes, log: Log) -> None:
     """Show an entered engine's model in a process's metrics, and have its probes watch what its threads do. Once."""
     show_model(engine, registry)
+    watch_work(engine, probes, log)
+
+
+def watch_work(engine: EncoderEngine, probes: Probes, log: Log) -> None:
+    """Have the probes watch an entered engine's threads, with patience for a model whose full batches are slow."""
     probes.work("the model", engine.work)
+    seconds = engine.full_batch_seconds
+    if seconds is not None and probes.allow(PATIENCE * seconds):
+        log.warning(
+            "slow_model",
+            f"a full batch takes {engine.identity.model} on {engine.encoder.device} about {seconds:.0f} s, so /livez "
+            f"lets work stand still for {PATIENCE * seconds:.0f} s, more than SIGHTLINE_PROBES__STALL_SECONDS says; a "
+            "smaller SIGHTLINE_ENCODER__BATCH_SIZE has a hang found sooner",
+        )
 
 
 def show_model(engine: EncoderEngine, registry: CollectorRegistry) -> None:

@@ -36,7 +36,7 @@ async def serve(settings: Settings) -> ExitCode:
     try:
         with stop_on_signals(parts.log) as stop:
             async with probes, server, image_urls(settings.urls) as urls, engine:
-                watch_model(engine, parts.registry, probes)
+                watch_model(engine, parts.registry, probes, parts.log)
                 photos = make_photo_tags(parts, engine)
                 front.app = embedding_app(
                     engine,

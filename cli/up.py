@@ -7,6 +7,7 @@ from cli.address import leave_address, refuse_if_running
 from cli.embedded import EmbeddedPipeline, embedded_pipeline
 from cli.front import Front
 from cli.image_urls import image_urls
+from cli.model_metrics import watch_work
 from cli.one_image import one_image_of_pipeline
 from cli.parts import Parts
 from cli.photo_tagging import folder_of, make_photo_tags
@@ -48,7 +49,7 @@ async def up(settings: Settings, source: str) -> ExitCode:
             ):
                 for name, stage in zip(("embedder", "indexer"), pipeline.stages, strict=True):
                     probes.stage(name, stage)
-                probes.work("the model", pipeline.engine.work)
+                watch_work(pipeline.engine, probes, parts.log)
                 retag = make_retag_job(parts, pipeline.index, pipeline.tagging)
                 photos = make_photo_tags(
                     parts, pipeline.engine, index=pipeline.index, folder=folder_of(pipeline.source.store)

@@ -81,6 +81,11 @@ class EncoderEngine:
         """The batch size in use: `batch_size`, or less while the device has no room for more."""
         return self._parts.limit
 
+    @property
+    def full_batch_seconds(self) -> float | None:
+        """What the pass of a full batch takes by the warm-up; None where there was none."""
+        return None if self.warm_up is None else self._batch_size / self.warm_up.images_per_second
+
     def passes(self) -> int:
         """Forward passes made so far: as long as it grows, whoever waits for the model is served in turn."""
         return self._passes

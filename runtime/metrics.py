@@ -1,5 +1,6 @@
 """The standard metrics of every stage, told apart by the label `stage`; what a service adds, it declares itself."""
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -179,7 +180,9 @@ class StageMetrics:
     def __init__(self, metrics: MetricSet, stage: str) -> None:
         self._all = metrics
         self._stage = stage
-        self._hands: list[InHand] = []
+        # Numbered, since an address is soon another batch's, and the liveness probe would take the two for one.
+        self._hands: dict[InHand, int] = {}
+        self._numbers = itertools.count()
         # No rate sees the first count of a series that begins with it, and the first dead letter of a kind is news.
         for reason in RejectReason:
             metrics.rejected.labels(stage, reason.value)
@@ -193,7 +196,7 @@ class StageMetrics:
 
     def work(self) -> Mapping[Hashable, int | None]:
         """For the liveness probe: each batch in hand with how often it has moved; None for one that merely waits."""
-        return {id(hand): None if hand.waiting_for else hand.moves for hand in self._hands}
+        return {number: None if hand.waiting_for else hand.moves for hand, number in self._hands.items()}
 
     def capacity(self, records: int) -> None:
         """A batch may hold so many records."""
@@ -202,7 +205,7 @@ class StageMetrics:
     def received(self, records: Sequence[Received]) -> InHand:
         """A batch arrived."""
         hand = InHand(records)
-        self._hands.append(hand)
+        self._hands[hand] = next(self._numbers)
         self._all.in_flight.labels(self._stage).set(self.in_flight)
         self._all.received.labels(self._stage).inc(len(records))
         self._all.batch_size.labels(self._stage).observe(len(records))
@@ -230,7 +233,7 @@ class StageMetrics:
 
     def left(self, hand: InHand) -> None:
         """A batch was left, done or not."""
-        self._hands.remove(hand)
+        del self._hands[hand]
         self._all.in_flight.labels(self._stage).set(self.in_flight)
 
     def retried(self, dependency: str) -> None:

@@ -38,5 +38,10 @@ class TracingSettings(BaseModel):
 class ProbeSettings(BaseModel):
     """When /livez says that a restart would help."""
 
-    stall_seconds: float = Field(300.0, ge=1, description="A batch, an image or a forward pass without any progress")
+    stall_seconds: float = Field(
+        300.0,
+        ge=1,
+        description="A batch, an image or a forward pass without any progress; must exceed the pass of a full batch: "
+        "where the warm-up says that it would not, twice the seconds of that pass are used",
+    )
     heartbeat_seconds: float = Field(30.0, ge=1, description="The event loop without a beat")

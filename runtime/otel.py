@@ -12,6 +12,7 @@ anyway, so that an image that is not sampled costs next to nothing.
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,9 +22,10 @@ from typing import Self
 from opentelemetry import trace as api
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_EXPORT_BATCH_SIZE, OTEL_BSP_MAX_QUEUE_SIZE
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
@@ -39,6 +41,10 @@ from schemas.headers import known_traceparent
 
 MOST_LINKS = 1000
 """Links of a batch's span: as many as the largest batch has records. OpenTelemetry alone would drop all beyond 128."""
+MOST_SPANS = 65_536
+"""Spans that wait to be sent: a full batch of the indexer makes a few thousand at once, and has neighbours.
+OpenTelemetry alone keeps 2,048. It warns in the log of what it drops."""
+SPANS_A_REQUEST = 2048
 LEAVE_SECONDS = 5.0
 """What a process that stops waits for the collector."""
 
@@ -55,7 +61,7 @@ class OpenTelemetry:
             shutdown_on_exit=False,
         )
         endpoint = f"{settings.endpoint}/v1/traces" if settings.endpoint else None
-        sender = BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint))
+        sender = _sender(OTLPSpanExporter(endpoint=endpoint))
         self._provider.add_span_processor(sender)
         self._tracer = self._provider.get_tracer("sightline", RELEASE)
         self._afterwards = Afterwards(sender, self._provider)
@@ -230,6 +236,14 @@ class _Beginning:
         finally:
             for span in spans:
                 span.end()
+
+
+def _sender(exporter: SpanExporter) -> BatchSpanProcessor:
+    # What the standard variables say wins; a request must not be larger than the queue, so they go together.
+    if os.environ.get(OTEL_BSP_MAX_QUEUE_SIZE):
+        return BatchSpanProcessor(exporter)
+    own = None if os.environ.get(OTEL_BSP_MAX_EXPORT_BATCH_SIZE) else SPANS_A_REQUEST
+    return BatchSpanProcessor(exporter, max_queue_size=MOST_SPANS, max_export_batch_size=own)
 
 
 def _resource() -> Resource:

@@ -108,6 +108,12 @@ class Probes:
         """Watch each piece of other work, such as what the threads of the model do."""
         self._watched[name] = _Watched(work)
 
+    def allow(self, seconds: float) -> bool:
+        """Let work stand still for at least so many seconds; answers whether that is more than it was."""
+        more = seconds > self._stall_seconds
+        self._stall_seconds = max(seconds, self._stall_seconds)
+        return more
+
     def started(self) -> None:
         """Everything is loaded and wired; said once."""
         self._started = True

@@ -25,7 +25,7 @@ async def wire(assembly: Assembly) -> None:
     async def engine_with_metrics() -> EncoderEngine:
         engine = await assembly.entered.enter_async_context(make_engine(assembly.parts, metrics))
         metrics.watch(engine)
-        watch_model(engine, assembly.parts.registry, assembly.probes)
+        watch_model(engine, assembly.parts.registry, assembly.probes, assembly.parts.log)
         return engine
 
     engine: EncoderEngine = await assembly.share("engine", engine_with_metrics)

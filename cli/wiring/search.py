@@ -24,7 +24,7 @@ async def wire(assembly: Assembly) -> None:
 
     async def entered_engine() -> EncoderEngine:
         engine = await assembly.entered.enter_async_context(make_engine(assembly.parts))
-        watch_model(engine, assembly.parts.registry, assembly.probes)
+        watch_model(engine, assembly.parts.registry, assembly.probes, assembly.parts.log)
         return engine
 
     engine: EncoderEngine = await assembly.share("engine", entered_engine)

@@ -7,7 +7,8 @@ after + 1)` as docs/architecture.md explains. The event's claims are never consu
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Protocol, Self, cast
@@ -20,7 +21,7 @@ from runtime.stage import Done, Emit, Item, Outcome, Reject
 from schemas.dead_letter import RejectReason
 from schemas.errors import DependencyUnavailable
 from schemas.events import MAX_VERSION, ImageEmbedded, ImageEvent, ImageGone, ImageRejected, ObjectFacts
-from services.embedder.byte_room import ByteRoom
+from services.embedder.byte_room import ByteRoom, Place
 from services.embedder.metrics import EmbedderMetrics
 from services.embedder.tagging import Tagging
 from services.embedder.vector_cache import VectorCache
@@ -65,6 +66,7 @@ class EmbedderStage:
         self._cache = VectorCache(cache_entries)
         self._in_hand = asyncio.Semaphore(in_hand)
         self._room = ByteRoom(in_hand_bytes)
+        self._looks = 0
         self._tagging = tagging
         self._with_location = with_location
         self._now = now
@@ -118,7 +120,7 @@ class EmbedderStage:
                 f"{event.source}://{event.bucket} is not among the buckets that this embedder may read; "
                 "add it to SIGHTLINE_INGEST__BUCKETS or start with that source",
             )
-        async with self._in_hand, self._room.place() as place:
+        async with self._place() as place:
             with in_hand().spending(Phase.FETCH, item), self._metrics.look_seconds.labels(event.source).time():
                 look = await store.look(event.key)
             about: dict[str, Any] = {
@@ -144,6 +146,21 @@ class EmbedderStage:
             await self._room.measured(place, len(look.data))
             self._metrics.bytes.labels(event.source).inc(len(look.data))
             return await self._embed(item, about, look)
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[Place]:
+        """Wait for a turn among all consumers' objects. While any of theirs is finished meanwhile, this is no stall."""
+        async with AsyncExitStack() as held:
+            with in_hand().behind(self._looks_finished):
+                await held.enter_async_context(self._in_hand)
+                place = await held.enter_async_context(self._room.place())
+            try:
+                yield place
+            finally:
+                self._looks += 1
+
+    def _looks_finished(self) -> int:
+        return self._looks
 
     async def _embed(self, item: str, about: dict[str, Any], look: Found) -> Outcome:
         hand = in_hand()

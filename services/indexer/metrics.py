@@ -67,8 +67,6 @@ class IndexerMetrics:
         objective = objective or FreshnessSettings()
         self.written = WRITTEN.counter(registry)
         self.stale = STALE.counter(registry)
-        for status in Status:
-            self.stale.labels(status.value)
         self._freshness = FRESHNESS.histogram(registry)
         self._searchable = SEARCHABLE.counter(registry)
         # A ratio needs both its parts from the beginning, and a rate the zero before the first.

@@ -266,6 +266,25 @@ async def test_a_collector_that_is_away_costs_no_record_and_little_time() -> Non
     assert asyncio.get_running_loop().time() - began < 15
 
 
+@pytest.mark.parametrize("environment", [{}, {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "1000"}])
+async def test_a_burst_of_spans_arrives_whole(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with collector() as kept:
+        async with traced(kept) as tracing:
+            await tracing.beginning(Recorder()).publish([Message(b"b/a", b"")] * 8000)
+        assert len(kept.named("hint")) == 8000
+
+
+async def test_a_queue_of_the_standard_variables_size_is_kept_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "1000")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "600000")
+    with collector() as kept:
+        async with traced(kept) as tracing:
+            await tracing.beginning(Recorder()).publish([Message(b"b/a", b"")] * 300)
+        assert len(kept.named("hint")) == 300, "a start with a queue smaller than our requests, and a flush at the end"
+
+
 async def test_a_trace_that_is_not_sampled_sends_nothing_and_says_so_downstream() -> None:
     recorder = Recorder()
     with collector() as kept:

@@ -229,6 +229,60 @@ class TestReader:
             await start(StandIn(weights="other"), writes=False)
 
 
+class Remote(StandIn):
+    """Asks somebody else's model, and may be known as another."""
+
+    def stand_for(self, identity: EncoderIdentity) -> None:
+        self.identity = identity
+
+
+class TestStandingForAModel:
+    @pytest.fixture
+    async def stand_for(
+        self, index: VectorIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> Callable[[Remote], Awaitable[None]]:
+        monkeypatch.setattr("cli.canary.RemoteEncoder", Remote)
+        settings = load_settings(
+            {},
+            data_dir=tmp_path,
+            encoder__model="self-hosted:hashing",
+            remote__url="http://encoder/embed",
+            remote__model="hashing",
+        )
+
+        async def standing(encoder: Remote) -> None:
+            async with EncoderEngine(encoder, batch_size=4, decode_threads=1) as engine:
+                await CanaryCheck(index, engine, Parts.make(settings), writes=False).start()
+
+        return standing
+
+    async def test_the_golden_vectors_say_that_it_is_the_model(
+        self, start: Start, stand_for: Callable[[Remote], Awaitable[None]]
+    ) -> None:
+        await start(StandIn())
+        encoder = Remote(weights="elsewhere", dtype="remote")
+        await stand_for(encoder)
+        assert encoder.identity == StandIn().identity
+
+    async def test_where_there_is_nothing_to_compare_it_stands_for_none(
+        self, index: VectorIndex, start: Start, stand_for: Callable[[Remote], Awaitable[None]]
+    ) -> None:
+        await start(StandIn(has_words=False))
+        canary = await kept(index)
+        await index.keep_canary(canary.model_copy(update={"vectors": {"sunset": canary.vectors["photo"]}}))
+        encoder = Remote(weights="elsewhere", dtype="remote")
+        with pytest.raises(ForeignCollection, match=r"golden inputs sunset, and this process embeds none.*embedder"):
+            await stand_for(encoder)
+        assert encoder.identity != StandIn().identity
+
+    async def test_a_collection_without_a_canary_is_said_to_have_none(
+        self, index: VectorIndex, stand_for: Callable[[Remote], Awaitable[None]]
+    ) -> None:
+        await index.ensure(CollectionMetadata(encoder=StandIn().identity, created_at=datetime.now(UTC)))
+        with pytest.raises(ForeignCollection, match=r"images__hashing keeps no vectors of golden inputs.*embedder"):
+            await stand_for(Remote(weights="elsewhere", dtype="remote"))
+
+
 class TestWhileRunning:
     @pytest.fixture(autouse=True)
     def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,14 +6,17 @@ import pytest
 import torch
 from prometheus_client import CollectorRegistry
 
-from cli.model_metrics import watch_model
+from cli.model_metrics import watch_model, watch_work
 from encoders.engine import EncoderEngine
+from runtime.log import Log
 from runtime.probes import Probes
 from tests.unit.cli.stand_ins import StandIn
+from tests.unit.runtime.test_probes import Clock, later
 
 
 class Engine:
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, full_batch_seconds: float | None = None) -> None:
+        self.full_batch_seconds = full_batch_seconds
         self.encoder = StandIn(device=device, dtype="bfloat16")
         self.identity = self.encoder.identity
         self.working: dict[int, int] = {}
@@ -24,8 +27,24 @@ class Engine:
 
 def shown(device: str) -> CollectorRegistry:
     registry = CollectorRegistry()
-    watch_model(cast("EncoderEngine", Engine(device)), registry, Probes())
+    watch_model(cast("EncoderEngine", Engine(device)), registry, Probes(), Log("test"))
     return registry
+
+
+@pytest.mark.parametrize(("full_batch_seconds", "allowed"), [(None, 60), (20, 60), (100, 200)])
+def test_a_pass_that_is_slow_by_the_warm_up_already_is_no_stall_and_a_longer_one_is(
+    full_batch_seconds: float | None, allowed: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, engine = Clock(), Engine("cpu", full_batch_seconds)
+    probes = Probes(stall_seconds=60, heartbeat_seconds=10_000, clock=clock)
+    watch_work(cast("EncoderEngine", engine), probes, Log("test"))
+    assert ("SIGHTLINE_PROBES__STALL_SECONDS" in caplog.text) == (allowed > 60)
+    engine.working[1] = 0
+    probes.beat()
+    later(probes, clock, allowed - 1)
+    assert probes.liveness().ok
+    later(probes, clock, 2)
+    assert not probes.liveness().ok
 
 
 def test_the_model_is_named_by_its_labels() -> None:

@@ -435,6 +435,7 @@ async def test_the_warm_up_says_where_time_goes() -> None:
     async with EncoderEngine(HashingEncoder(), batch_size=16) as engine:
         assert engine.warm_up is not None
         assert engine.warm_up.images == 16
+        assert engine.full_batch_seconds == pytest.approx(engine.warm_up.forward + engine.warm_up.finish)
         assert engine.warm_up.images_per_second > 0
         assert engine.identity == HashingEncoder.identity
 

@@ -158,6 +158,17 @@ def test_a_batch_that_moves_is_alive_however_long_it_takes(probes: Probes, stage
     assert not probes.liveness().ok
 
 
+def test_a_batch_is_not_taken_for_an_earlier_one_that_lay_at_the_same_address(
+    probes: Probes, stage: StageMetrics, clock: Clock
+) -> None:
+    for _ in range(10):
+        batch = stage.received([])
+        later(probes, clock, 30)
+        assert probes.liveness().ok, "no batch stood still for longer than 30 s"
+        stage.left(batch)
+        del batch
+
+
 def test_waiting_behind_others_is_alive_while_those_are_served(
     probes: Probes, stage: StageMetrics, clock: Clock
 ) -> None:
