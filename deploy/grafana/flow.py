@@ -174,7 +174,7 @@ FRESHNESS = Row(
         heatmap(
             "Upload to searchable, all images",
             Unit.SECONDS,
-            "Two bands mean two kinds of images: hints from notifications and from reconcile, or one slow partition.",
+            "Two bands: old notifications, or one slow partition. Hints of reconcile tell no time and are not here.",
             "sightline_freshness_seconds",
         ),
         graph(
