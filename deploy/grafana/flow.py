@@ -276,7 +276,7 @@ PARTITIONS = Row(
         graph(
             "Rebalances",
             Unit.COUNT,
-            "Partitions revoked and assigned. Many in a row: members are evicted, since batches take too long.",
+            "Times that consumers lost or got partitions. Without end: members are evicted, or the autoscaler wavers.",
             Query(
                 "sum by (topic, kind) (increase(sightline_kafka_rebalances_total[$__rate_interval]))",
                 "{{topic}} {{kind}}",

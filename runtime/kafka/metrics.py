@@ -82,7 +82,8 @@ REBALANCES = Metric(
     name="sightline_kafka_rebalances_total",
     kind=MetricKind.COUNTER,
     labels=("topic", "kind"),
-    sentence="Times that partitions were revoked or assigned; many in a row mean that members are evicted.",
+    sentence="Times that a consumer of this process, of which there may be several, had partitions revoked or assigned; "
+    "without end it means that members are evicted.",
 )
 COMMIT_FAILURES = Metric(
     name="sightline_kafka_commit_failures_total",
