@@ -10,6 +10,7 @@ from deploy.grafana.panels import (
     graph,
     heatmap,
     number,
+    people,
     quantile,
     quantiles,
     rate,
@@ -124,14 +125,7 @@ RATES = Row(
             "Search: requests",
             Unit.REQUESTS,
             "Requests of people and programs by class of status, without the probes.",
-            Query(
-                rate(
-                    "sightline_http_requests_total",
-                    "status",
-                    selector='{route!~"/livez|/readyz|/startupz|/metrics|/health"}',
-                ),
-                "{{status}}",
-            ),
+            Query(people("status"), "{{status}}"),
         ),
     ],
 )
@@ -204,14 +198,7 @@ FAILURES = Row(
             "Search: failures",
             Unit.REQUESTS,
             "Requests answered with 5xx, by route.",
-            Query(
-                rate(
-                    "sightline_http_requests_total",
-                    "route",
-                    selector='{status="5xx", route!~"/livez|/readyz|/startupz|/metrics|/health"}',
-                ),
-                "{{route}}",
-            ),
+            Query(people("route", status="5xx"), "{{route}}"),
         ),
         graph(
             "Waiting for a dependency",

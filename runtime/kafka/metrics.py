@@ -82,8 +82,8 @@ REBALANCES = Metric(
     name="sightline_kafka_rebalances_total",
     kind=MetricKind.COUNTER,
     labels=("topic", "kind"),
-    sentence="Times that a consumer of this process, of which there may be several, had partitions revoked or assigned; "
-    "without end it means that members are evicted.",
+    sentence="Times that the consumers of this process, each by itself, lost or got partitions; without end it means "
+    "that members are evicted.",
 )
 COMMIT_FAILURES = Metric(
     name="sightline_kafka_commit_failures_total",
