@@ -10,6 +10,7 @@ from deploy.grafana.panels import (
     graph,
     heatmap,
     number,
+    people,
     quantile,
     quantiles,
     rate,
@@ -124,14 +125,7 @@ RATES = Row(
             "Search: requests",
             Unit.REQUESTS,
             "Requests of people and programs by class of status, without the probes.",
-            Query(
-                rate(
-                    "sightline_http_requests_total",
-                    "status",
-                    selector='{route!~"/livez|/readyz|/startupz|/metrics|/health"}',
-                ),
-                "{{status}}",
-            ),
+            Query(people("status"), "{{status}}"),
         ),
     ],
 )
@@ -174,7 +168,7 @@ FRESHNESS = Row(
         heatmap(
             "Upload to searchable, all images",
             Unit.SECONDS,
-            "Two bands mean two kinds of images: hints from notifications and from reconcile, or one slow partition.",
+            "Two bands: old notifications, or one slow partition. Hints of reconcile tell no time and are not here.",
             "sightline_freshness_seconds",
         ),
         graph(
@@ -204,14 +198,7 @@ FAILURES = Row(
             "Search: failures",
             Unit.REQUESTS,
             "Requests answered with 5xx, by route.",
-            Query(
-                rate(
-                    "sightline_http_requests_total",
-                    "route",
-                    selector='{status="5xx", route!~"/livez|/readyz|/startupz|/metrics|/health"}',
-                ),
-                "{{route}}",
-            ),
+            Query(people("route", status="5xx"), "{{route}}"),
         ),
         graph(
             "Waiting for a dependency",
@@ -276,7 +263,7 @@ PARTITIONS = Row(
         graph(
             "Rebalances",
             Unit.COUNT,
-            "Partitions revoked and assigned. Many in a row: members are evicted, since batches take too long.",
+            "Times that consumers lost or got partitions. Without end: members are evicted, or the autoscaler wavers.",
             Query(
                 "sum by (topic, kind) (increase(sightline_kafka_rebalances_total[$__rate_interval]))",
                 "{{topic}} {{kind}}",

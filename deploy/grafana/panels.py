@@ -160,3 +160,13 @@ def rate(counter: str, *labels: str, selector: str = "") -> str:
     """The query of a counter's rate a second, by labels."""
     inner = f"(rate({counter}{selector}[$__rate_interval]))"
     return f"sum by ({', '.join(labels)}) {inner}" if labels else f"sum{inner}"
+
+
+SEARCHING = 'and on (job, instance) sightline_http_requests_total{route="/v1/search"}'
+"""Keeps the series of processes that search: those that only embed count requests too, and never this route."""
+
+
+def people(label: str, *, status: str = "") -> str:
+    """The query of the requests of people and programs a second, by a label: no probes, and of search alone."""
+    chosen = (f'status="{status}", ' if status else "") + 'route!~"/livez|/readyz|/startupz|/metrics|/health"'
+    return f"sum by ({label}) (rate(sightline_http_requests_total{{{chosen}}}[$__rate_interval]) {SEARCHING})"

@@ -1,6 +1,7 @@
 """The dashboard "Search": what people ask, how long they wait, what fails and what is refused."""
 
 from deploy.grafana.panels import (
+    SEARCHING,
     Colour,
     Dashboard,
     Query,
@@ -10,6 +11,7 @@ from deploy.grafana.panels import (
     graph,
     heatmap,
     number,
+    people,
     quantile,
     rate,
 )
@@ -120,14 +122,7 @@ RATES = Row(
             "Failures by route",
             Unit.REQUESTS,
             "5xx. All routes: the index is away; originals and thumbnails only: the object store is.",
-            Query(
-                rate(
-                    "sightline_http_requests_total",
-                    "route",
-                    selector='{status="5xx", route!~"/livez|/readyz|/startupz|/metrics|/health"}',
-                ),
-                "{{route}}",
-            ),
+            Query(people("route", status="5xx"), "{{route}}"),
             width=8,
         ),
         graph(
@@ -156,8 +151,7 @@ PROCESSES = Row(
             "Of the processes that search. Near a second: something blocks, and every request waits for it.",
             Query(
                 "histogram_quantile(0.99, sum by (le, instance) "
-                "(rate(sightline_event_loop_lag_seconds_bucket[$__rate_interval]) "
-                'and on (instance) sightline_http_requests_total{route="/metrics"}))',
+                f"(rate(sightline_event_loop_lag_seconds_bucket[$__rate_interval]) {SEARCHING}))",
                 "{{instance}}",
             ),
             width=12,
@@ -166,14 +160,7 @@ PROCESSES = Row(
             "Requests by process",
             Unit.REQUESTS,
             "Far apart: the balancer prefers one of them.",
-            Query(
-                rate(
-                    "sightline_http_requests_total",
-                    "instance",
-                    selector='{route!~"/livez|/readyz|/startupz|/metrics|/health"}',
-                ),
-                "{{instance}}",
-            ),
+            Query(people("instance"), "{{instance}}"),
             width=12,
         ),
     ],

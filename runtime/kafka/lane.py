@@ -115,7 +115,9 @@ class Lane(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Let the batch in hand finish and commit before its partitions are given away."""
-        self.terms.metrics.rebalances.labels(self.terms.topic, RebalanceKind.REVOKED.value).inc()
+        # A first join, and a member beyond the number of partitions, have nothing that could be taken away.
+        if revoked:
+            self.terms.metrics.rebalances.labels(self.terms.topic, RebalanceKind.REVOKED.value).inc()
         self._revocations += 1
         self._rejoining_since = time.monotonic()
         self._open.clear()
@@ -137,7 +139,8 @@ class Lane(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Begin anew, from what the group has committed."""
-        self.terms.metrics.rebalances.labels(self.terms.topic, RebalanceKind.ASSIGNED.value).inc()
+        if assigned:
+            self.terms.metrics.rebalances.labels(self.terms.topic, RebalanceKind.ASSIGNED.value).inc()
         self._joined, self._rejoining_since = True, None
         self.committed.clear()
         if self._begun or self._closed:

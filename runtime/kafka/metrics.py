@@ -82,7 +82,8 @@ REBALANCES = Metric(
     name="sightline_kafka_rebalances_total",
     kind=MetricKind.COUNTER,
     labels=("topic", "kind"),
-    sentence="Times that partitions were revoked or assigned; many in a row mean that members are evicted.",
+    sentence="Times that the consumers of this process, each by itself, lost or got partitions; without end it means "
+    "that members are evicted.",
 )
 COMMIT_FAILURES = Metric(
     name="sightline_kafka_commit_failures_total",

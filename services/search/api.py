@@ -62,7 +62,8 @@ def create_app(
     `urls` fetches the images that requests name by URL; without it they are refused. `healthy` is what `status` of
     GET /health says. `one_image` shows originals and thumbnails, explains, and asks for another look.
     """
-    app = plain_app(_PURPOSE, registry)
+    # Rules tell the processes that search by this route from those that only embed.
+    app = plain_app(_PURPOSE, registry, shown=["/v1/search"])
     engine = BoundedEngine(engine, waiting)
     collection = Collection(index)
     searcher = Searcher(index, engine, collection, urls=urls)

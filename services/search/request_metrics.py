@@ -1,6 +1,7 @@
 """Requests by route and class of status, and how long they took. Labels are route templates, never paths."""
 
 import time
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,12 +26,15 @@ UNMATCHED = "(none)"
 
 
 class RequestMetrics:
-    """ASGI middleware that counts and times requests."""
+    """ASGI middleware that counts and times requests. The routes `shown` are there at 0 from the start."""
 
-    def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
+    def __init__(self, app: ASGIApp, registry: CollectorRegistry, shown: Sequence[str] = ()) -> None:
         self._app = app
         self._requests = HTTP_REQUESTS.counter(registry)
         self._seconds = HTTP_SECONDS.histogram(registry)
+        for route in shown:
+            for status in ("2xx", "4xx", "5xx"):
+                self._requests.labels(route, status)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on; count it whatever becomes of it."""

@@ -34,8 +34,8 @@ _PROBLEM: dict[str, Any] = {
 }
 
 
-def plain_app(purpose: str, registry: CollectorRegistry) -> FastAPI:
-    """An app without routes but /docs, whose errors are problems and whose requests are counted."""
+def plain_app(purpose: str, registry: CollectorRegistry, shown: Sequence[str] = ()) -> FastAPI:
+    """An app without routes but /docs, whose errors are problems and whose requests are counted, `shown` from 0."""
     app = FastAPI(
         title="Sightline",
         version=RELEASE,
@@ -44,7 +44,7 @@ def plain_app(purpose: str, registry: CollectorRegistry) -> FastAPI:
         redoc_url=None,
         responses={"4XX": _PROBLEM, "503": _PROBLEM},
     )
-    app.add_middleware(RequestMetrics, registry=registry)
+    app.add_middleware(RequestMetrics, registry=registry, shown=shown)
     install_handlers(app)
 
     @app.get("/docs", include_in_schema=False)

@@ -193,7 +193,7 @@ async def test_a_rebalance_waits_for_the_batch_in_hand_and_nothing_is_done_twice
     one = rig.start(rig.consumer(first))
     await first.entered.wait()
     other = rig.start(rig.consumer(second))
-    await until(lambda: rig.value("sightline_kafka_rebalances_total", kind="revoked") >= 2)
+    await until(lambda: rig.value("sightline_kafka_rebalances_total", kind="revoked") >= 1)
     await asyncio.sleep(1.0)  # time enough for a group that does not wait to give the records to the other
     assert second.seen == []
     gate.open.set()
@@ -254,8 +254,8 @@ async def test_a_stage_slower_than_the_session_is_not_evicted(rig: Rig) -> None:
     running = rig.start(rig.consumer(stage))
     await until(lambda: len(stage.finished) >= 5, patience=30)
     await running.finish()
-    # The one of the start; an evicted member would have had its partitions revoked once more.
-    assert rig.value("sightline_kafka_rebalances_total", kind="revoked") == 1
+    # An evicted member would have had its partitions revoked; at its first join it had none.
+    assert rig.value("sightline_kafka_rebalances_total", kind="revoked") == 0
     assert rig.value("sightline_kafka_commit_failures_total", kind="revoked") == 0
     assert sorted(stage.finished) == sorted(KEYS[:5])
 

@@ -30,6 +30,13 @@ def requests(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
     }
 
 
+async def test_searches_are_counted_from_0_before_anyone_searches(
+    client: httpx.AsyncClient, registry: CollectorRegistry
+) -> None:
+    await client.get("/metrics")
+    assert [requests(registry)["/v1/search", status] for status in ("2xx", "4xx", "5xx")] == [0, 0, 0]
+
+
 async def test_requests_are_counted_by_route_template_and_class_of_status(
     client: httpx.AsyncClient, registry: CollectorRegistry, index: VectorIndex, engine: FakeEngine
 ) -> None:

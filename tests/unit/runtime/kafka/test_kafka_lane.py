@@ -61,3 +61,22 @@ async def test_a_batch_that_is_done_is_committed_once_with_its_own_offsets() -> 
     await batch.done()
     assert consumer.commits == [{TopicPartition("t", 0): 9}]
     assert lane.committed == {TopicPartition("t", 0): 9}
+
+
+async def test_a_rebalance_is_counted_by_those_whose_partitions_it_took() -> None:
+    registry = CollectorRegistry()
+    lane = _lane(registry)
+
+    def counted() -> list[float]:
+        series = [{"topic": "t", "kind": kind} for kind in ("revoked", "assigned")]
+        return [registry.get_sample_value("sightline_kafka_rebalances_total", one) or 0 for one in series]
+
+    await lane.on_partitions_revoked(set())
+    await lane.on_partitions_assigned(set())
+    assert counted() == [0, 0]
+    await lane.on_partitions_revoked(set())
+    await lane.on_partitions_assigned({TopicPartition("t", 0)})
+    assert counted() == [0, 1]
+    await lane.on_partitions_revoked({TopicPartition("t", 0)})
+    await lane.on_partitions_assigned(set())
+    assert counted() == [1, 1]
