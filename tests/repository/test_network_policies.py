@@ -160,13 +160,15 @@ def test_the_nodes_of_a_cluster_speak_with_each_other_and_only_they(name: str, p
     assert not allowed("overlays/prod", GATEWAY, pod(name), port)
 
 
-def test_the_encoder_is_asked_by_embedder_and_search_and_asks_nobody() -> None:
+def test_the_encoder_is_asked_by_embedder_and_search_and_asks_for_weights_only() -> None:
     remote = "overlays/remote"
     assert allowed(remote, pod("search"), pod("encoder"), 8080)
     assert allowed(remote, pod("embedder"), pod("encoder"), 8080)
     assert allowed(remote, PROMETHEUS, pod("encoder"), 8080)
     assert not allowed(remote, pod("indexer"), pod("encoder"), 8080)
-    for target, port in ((INTERNET, 443), (pod("kafka"), 9093), (pod("qdrant"), 6333)):
+    for target, port in ((INTERNET, 443), (DNS, 53)):
+        assert allowed(remote, pod("encoder"), target, port), "a model may have to be downloaded"
+    for target, port in ((INTERNET, 80), (METADATA, 443), (pod("kafka"), 9093), (pod("qdrant"), 6333)):
         assert not allowed(remote, pod("encoder"), target, port)
 
 
