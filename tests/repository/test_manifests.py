@@ -1,6 +1,7 @@
 """deploy/k8s: what is deployed exists in the code, is allowed to run, scales with its backlog, and stops in time."""
 
 import copy
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -254,6 +255,20 @@ def test_a_consumer_scales_on_its_own_group_and_topic_and_never_beyond_the_parti
     down = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
     assert down["stabilizationWindowSeconds"] >= 300, "every step is a rebalance"
     assert "replicas" not in named(built(folder), "Deployment", service)["spec"], "an apply would undo KEDA's work"
+
+
+@pytest.mark.parametrize(
+    ("folder", "machine"), [("base", ("2 processors", "ViT-B-32")), ("overlays/prod", ("A100", "ViT-L-14"))]
+)
+def test_an_embedder_is_asked_for_before_the_backlog_alone_costs_the_objective(
+    folder: str, machine: tuple[str, str]
+) -> None:
+    assumed = tomllib.loads((ROOT / "benchmarks" / "sizing" / "assumptions.toml").read_text(encoding="utf-8"))
+    (rate,) = [one["rate"] for one in assumed["embedders"] if (one["name"], one["model"]) == machine]
+    spec = named(built(folder), "ScaledObject", "embedder")["spec"]
+    objective = load_settings(ours(variables(built(folder), "embedder"))).freshness.objective_seconds
+    assert int(spec["triggers"][0]["metadata"]["lagThreshold"]) / rate <= objective
+    assert spec["minReplicaCount"] >= 2, "of one that dies all images would be late"
 
 
 def test_the_defaults_assumed_here_are_those_of_the_code() -> None:
