@@ -8,7 +8,19 @@ import typer
 from rich.console import Console
 
 from cli import ask_commands, key_commands
-from cli.options import AsJson, DataDir, Host, LogLevel, MetricsFile, Model, Port, Source, run, settings_for
+from cli.options import (
+    AsJson,
+    DataDir,
+    Host,
+    LogLevel,
+    MetricsFile,
+    Model,
+    Port,
+    Pushgateway,
+    Source,
+    run,
+    settings_for,
+)
 from runtime.lifecycle import ExitCode
 from runtime.settings import setting_names
 from schemas.errors import ConfigurationError, SightlineError
@@ -101,6 +113,7 @@ def reconcile(
     max_gone_share: Annotated[float | None, typer.Option(help="Share of points that may go without a word.")] = None,
     as_json: AsJson = False,
     metrics_file: MetricsFile = None,
+    pushgateway: Pushgateway = None,
     log_level: LogLevel = None,
 ) -> None:
     """Compare a source with the index, repair the differences, and compare again.
@@ -115,6 +128,7 @@ def reconcile(
         encoder__model=model,
         reconcile__max_gone=max_gone,
         reconcile__max_gone_share=max_gone_share,
+        reconcile__pushgateway=pushgateway,
         log_level=log_level,
         quiet="WARNING",
     )
@@ -126,6 +140,7 @@ def reconcile(
         retry_rejected=retry_rejected,
         as_json=as_json,
         metrics_file=metrics_file,
+        pushgateway=settings.reconcile.pushgateway,
     )
     if settings.kafka.bootstrap_servers:
         from cli.reconcile_on_kafka import reconcile_on_kafka as work

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from prometheus_client import write_to_textfile
 from rich.console import Console
 from rich.progress import Progress
 
 from cli.address import refuse_if_running
 from cli.embedded import EmbeddedPipeline, embedded_pipeline
 from cli.parts import Parts
+from cli.pass_metrics import tell_metrics
 from cli.pass_report import PassOptions, show_report
 from cli.progress import image_progress
 from cli.warm_up import model_line
@@ -88,8 +88,8 @@ async def _pass(pipeline: EmbeddedPipeline, options: PassOptions, console: Conso
         bar.update(task, total=sent, completed=sent)
     again = await pipeline.reconciler(guard=options.guard, dry_run=True).run() if options.verify else None
     counts = await pipeline.counts()
-    if options.metrics_file is not None:
-        write_to_textfile(str(options.metrics_file), pipeline.parts.registry)
+    parts = pipeline.parts
+    await tell_metrics(options, parts.registry, parts.log, bucket=report.bucket, prefix=pipeline.source.prefix)
     show_report(report, options, dry_run=False, counts=counts, again=again)
     if changing:
         console.print(f"still being written, and left for the next pass: {', '.join(changing)}")

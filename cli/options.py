@@ -21,6 +21,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, the same that 
 MetricsFile = Annotated[
     Path | None, typer.Option(help="Write the counts there too, for Prometheus' textfile collector.")
 ]
+Pushgateway = Annotated[
+    str | None, typer.Option("--pushgateway", help="Push the counts to this Prometheus Pushgateway, by its URL.")
+]
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, s3://bucket, or s3://bucket/prefix.")]
 Bucket = Annotated[str | None, typer.Option("--bucket", help="Only this bucket.")]
 Prefix = Annotated[str | None, typer.Option("--prefix", help="Only keys that begin like this.")]

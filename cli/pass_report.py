@@ -20,6 +20,7 @@ class PassOptions:
     retry_rejected: bool = False
     as_json: bool = False
     metrics_file: Path | None = None
+    pushgateway: str = ""
 
 
 def show_report(

@@ -7,12 +7,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from uuid import UUID
 
 import httpx
-from prometheus_client import write_to_textfile
 from rich.console import Console
 
 from cli.address import find_running, key_headers
 from cli.indexes import make_index
 from cli.parts import Parts
+from cli.pass_metrics import tell_metrics
 from cli.pass_report import PassOptions, show_report
 from cli.patterns import key_patterns
 from cli.search import answer_of
@@ -127,8 +127,7 @@ async def reconcile_on_kafka(settings: Settings, source: str, options: PassOptio
             show_report(report, options, dry_run=True)
             return ExitCode.CLEAN
         console.print(f"{report.drift + report.retried} objects to look at were sent")
-        if options.metrics_file is not None:
-            write_to_textfile(str(options.metrics_file), parts.registry)
+        await tell_metrics(options, parts.registry, parts.log, bucket=report.bucket, prefix=parsed.prefix)
         # What the guard refused can never settle.
         again = await _until_settled(
             lambda: reconciler(dry_run=True, retry_rejected=False),

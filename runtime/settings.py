@@ -202,6 +202,14 @@ class ReconcileSettings(BaseModel):
     interval: float | None = Field(None, gt=0, description="Seconds; none: 600 for a folder, 60 for a bucket")
     max_gone_share: float = Field(0.10, ge=0, le=1)
     max_gone: int = Field(100, ge=0)
+    pushgateway: str = Field("", description="A Prometheus Pushgateway that `sightline reconcile` pushes its counts to")
+
+    @field_validator("pushgateway")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError(f"{value!r} is no URL; write for example 'http://pushgateway:9091'")
+        return value
 
 
 class Settings(BaseSettings):

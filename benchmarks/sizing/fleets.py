@@ -20,7 +20,7 @@ SCENARIOS = (
 
 
 def fleets(kinds: Sequence[EmbedderKind]) -> list[Fleet]:
-    """A small fleet as deploy/k8s has it and one that is set for freshness, a larger one, and a large one.
+    """A small fleet that scales late and one as deploy/k8s has it, set for freshness, a larger one, and a large one.
 
     In the last a pod counts as one consumer of four times the batch, for the simulation's own speed.
     """
@@ -28,11 +28,11 @@ def fleets(kinds: Sequence[EmbedderKind]) -> list[Fleet]:
     card = next(kind for kind in kinds if kind.title == "ViT-L-14 on A100")
     return [
         _fleet(
-            "1 M a day, as deploy/k8s/base scales", 1e6, cpu, 48,
+            "1 M a day, one at least, 500 hints a pod", 1e6, cpu, 48,
             ScalingTerms(lag_a_pod=500, most=12, pod_start=CPU_START),
         ),
         _fleet(
-            "1 M a day, two at least, 50 hints a pod", 1e6, cpu, 48,
+            "1 M a day, as deploy/k8s/base scales", 1e6, cpu, 48,
             ScalingTerms(lag_a_pod=50, least=2, most=12, pod_start=CPU_START),
         ),
         _fleet(

@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,38 @@ def test_reconcile_compares_twice_and_tells_the_counts_to_prometheus(photos: Pat
     assert "a second comparison found no difference" in done.stdout
     assert 'sightline_reconcile_drift_objects{bucket="photos",drift="missing"} 6.0' in metrics.read_text()
     assert "images" in done.stderr, "a progress bar is shown"
+
+
+def test_reconcile_pushes_what_it_found_to_a_gateway_in_a_group_of_its_source(photos: Path, tmp_path: Path) -> None:
+    pushed: list[tuple[str, str, str]] = []
+
+    class Gateway(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            pushed.append((self.command, self.path, body))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as gateway:
+        threading.Thread(target=gateway.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{gateway.server_port}"
+        done = run_command("reconcile", photos, "--pushgateway", url, "--data-dir", tmp_path / "data")
+        gateway.shutdown()
+    assert done.returncode == 0, done.stderr
+    ((method, path, body),) = pushed
+    assert (method, path) == ("PUT", "/metrics/job/sightline-reconcile/bucket/photos")
+    assert 'sightline_reconcile_drift_objects{bucket="photos",drift="missing"} 6.0' in body
+    assert 'sightline_reconcile_last_success_timestamp_seconds{bucket="photos"}' in body
+    series = [line for line in body.splitlines() if not line.startswith("#")]
+    assert all(line.startswith("sightline_reconcile_") for line in series), "a gateway shows a dead process for ever"
+    # Nobody listens there any more.
+    alone = run_command("reconcile", photos, "--pushgateway", url, "--data-dir", tmp_path / "data")
+    assert alone.returncode == 0, alone.stderr
+    assert "push_failed" in alone.stderr
+    assert "SIGHTLINE_RECONCILE__PUSHGATEWAY" in alone.stderr
 
 
 def test_a_pass_whose_vectors_are_not_the_index_s_writes_nothing(photos: Path, tmp_path: Path) -> None:

@@ -120,6 +120,10 @@ def test_what_is_mounted_from_the_repository_exists() -> None:
 
 def test_prometheus_asks_every_service() -> None:
     config = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
-    (job,) = config["scrape_configs"]
+    job, pushed = config["scrape_configs"]
     port = COMPOSE["services"]["search"]["environment"]["SIGHTLINE_PORT"]
     assert job["static_configs"][0]["targets"] == [f"{service}:{port}" for service in SERVICES]
+    gateway = load_settings(ours(COMPOSE["services"]["reconcile"]["environment"])).reconcile.pushgateway
+    assert pushed["static_configs"] == [{"targets": [gateway.removeprefix("http://")]}]
+    assert pushed["honor_labels"] is True
+    assert gateway.removeprefix("http://").partition(":")[0] in COMPOSE["services"]

@@ -1,16 +1,21 @@
 """docs/deploy-aws.md: its policies give what the code needs and no more, and its sums are right."""
 
 import json
+import os
 import re
+import subprocess
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from runtime.settings import load_settings
+from runtime.settings import load_settings, setting_names
 from schemas.topics import DEAD_LETTERS, TOPICS
-from tests.repository.built import SERVICES, built, named
+from tests.repository.built import K8S, SERVICES, built, kustomize, named
 from tests.repository.files import ROOT
+from tests.repository.test_manifest_schemas import check
 
 PAGE = (ROOT / "docs" / "deploy-aws.md").read_text(encoding="utf-8")
 BLOCKS: list[dict[str, Any]] = [json.loads(text) for text in re.findall(r"^```json\n(.*?)^```", PAGE, re.M | re.S)]
@@ -45,7 +50,8 @@ def test_a_role_may_do_what_the_code_does_and_no_more() -> None:
             (ROOT / "services/ingest/sqs.py").read_text(encoding="utf-8").split('"""')[1],
         )
     }
-    assert granted == receiver | {("s3:ListBucket", BUCKET), ("s3:GetObject", OBJECTS)}
+    keda = ("sqs:GetQueueAttributes", queue)
+    assert granted == receiver | {keda, ("s3:ListBucket", BUCKET), ("s3:GetObject", OBJECTS)}
     called = set(re.findall(r"(?:_connected\(\)|_client|client)\.(\w+)\(", _source("stores/s3.py")))
     operations = called - {"close", "generate_presigned_url"}
     assert operations == {"list_objects_v2", "get_object"}, "another call may need another right"
@@ -93,6 +99,25 @@ def test_a_role_trusts_a_service_account_that_exists() -> None:
     assert named(built("base"), "ServiceAccount", account)["metadata"]["namespace"] == namespace
     for service in SERVICES:
         assert service in PAGE
+
+
+def test_ingest_scales_by_the_queue_where_the_topic_stays_empty(tmp_path: Path) -> None:
+    (example,) = (yaml.safe_load(text) for text in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S))
+    overlay = example | {"resources": ["../../base"]}
+    folders = {key: [os.path.relpath(K8S / "overlays" / "x" / one, tmp_path) for one in overlay[key]]
+               for key in ("resources", "components")}  # fmt: skip
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay | folders), encoding="utf-8")
+    found = subprocess.run([kustomize(), "build", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    objects = list(yaml.safe_load_all(found.stdout))
+    scaled = named(objects, "ScaledObject", "ingest")
+    check(scaled)
+    check(named(objects, "TriggerAuthentication", "sqs"))
+    (trigger,) = scaled["spec"]["triggers"]
+    assert trigger["type"] == "aws-sqs-queue"
+    assert trigger["metadata"]["queueURLFromEnv"] in setting_names()
+    assert trigger["metadata"]["awsRegion"] == "eu-west-1"
+    assert trigger["authenticationRef"]["name"] == "sqs"
 
 
 def test_the_settings_of_the_page_exist_and_can_work() -> None:

@@ -21,16 +21,19 @@ from tests.repository.strimzi import SPECS, resource_schema
 RELEASES = ("1.30", "1.37")
 """Of Kubernetes: the oldest that is meant, and the newest whose schemas are at hand."""
 
-TRIGGER = {
-    "bootstrapServersFromEnv",
-    "consumerGroup",
-    "topic",
-    "lagThreshold",
-    "offsetResetPolicy",
-    "sasl",
-    "tls",
+TRIGGERS = {
+    "kafka": {
+        "bootstrapServersFromEnv",
+        "consumerGroup",
+        "topic",
+        "lagThreshold",
+        "offsetResetPolicy",
+        "sasl",
+        "tls",
+    },
+    "aws-sqs-queue": {"queueURLFromEnv", "queueLength", "awsRegion"},
 }
-"""What the manifests may say to KEDA's scaler for Apache Kafka, whose fields its schema leaves open."""
+"""What the manifests may say to KEDA's scalers, whose fields its schema leaves open."""
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -97,7 +100,9 @@ def check(one: Manifest) -> None:
         schema["properties"] = schema["properties"] | {"metadata": {"type": "object"}}
         hold(one, schema)
         for trigger in one["spec"].get("triggers", []):
-            assert set(trigger["metadata"]) <= TRIGGER, f"{one['metadata']['name']}: {set(trigger['metadata'])}"
+            assert set(trigger["metadata"]) <= TRIGGERS[trigger["type"]], (
+                f"{one['metadata']['name']}: {set(trigger['metadata'])}"
+            )
     else:
         for release in RELEASES:
             kubernetes_validate.validate(one, release, strict=True)

@@ -1,6 +1,7 @@
 """deploy/k8s: what is deployed exists in the code, is allowed to run, scales with its backlog, and stops in time."""
 
 import copy
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +43,11 @@ TOPIC_OF = {"ingest": NOTIFICATIONS, "embedder": IMAGE_EVENTS, "indexer": IMAGE_
 
 def ours(values: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in values.items() if name.startswith("SIGHTLINE_")}
+
+
+def own_deployments(folder: str) -> list[Manifest]:
+    """Those that run Sightline; the Pushgateway has one pod, and probes of its own."""
+    return [one for one in of_kind(built(folder), "Deployment") if one["metadata"]["name"] != "pushgateway"]
 
 
 def test_there_is_a_folder_and_a_deployment_for_each_service_and_it_runs_that_service() -> None:
@@ -133,7 +139,7 @@ def test_every_key_of_the_config_map_is_a_setting_and_every_process_can_start_wi
         assert settings["data"] == settings_file()
     for name, pod in pods(built(folder)):
         if {"configMapRef": {"name": settings["metadata"]["name"]}} not in pod["containers"][0].get("envFrom", []):
-            assert name in ("qdrant", "minio", "make-bucket")
+            assert name in ("qdrant", "minio", "make-bucket", "pushgateway")
             continue
         given = {entry["name"] for entry in pod["containers"][0]["env"]}
         assert given <= {*setting_names(), *OF_LIBRARIES}, name
@@ -181,7 +187,7 @@ def test_probes_ask_what_they_are_about(folder: str) -> None:
     paths = {route.path for route in probe_router(Probes(), CollectorRegistry()).routes if isinstance(route, APIRoute)}
     # A process that waits for Kafka is alive, and started where the code can tell that from being loaded.
     started = "/startupz" if "/startupz" in paths else "/livez"
-    for workload in of_kind(built(folder), "Deployment"):
+    for workload in own_deployments(folder):
         found = container(built(folder), workload["metadata"]["name"])
         assert found["startupProbe"]["httpGet"] == {"path": started, "port": "http"}
         assert found["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "http"}, "its own progress only"
@@ -207,7 +213,7 @@ def test_a_pod_is_given_longer_than_its_drain_and_a_model_has_minutes_to_load(fo
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_what_runs_several_times_keeps_a_pod_while_a_node_is_drained(folder: str) -> None:
-    for workload in of_kind(built(folder), "Deployment"):
+    for workload in own_deployments(folder):
         budget = named(built(folder), "PodDisruptionBudget", workload["metadata"]["name"])["spec"]
         assert budget["maxUnavailable"] == 1
         assert budget["selector"]["matchLabels"].items() <= pod_template(workload)["metadata"]["labels"].items()
@@ -251,6 +257,20 @@ def test_a_consumer_scales_on_its_own_group_and_topic_and_never_beyond_the_parti
     assert "replicas" not in named(built(folder), "Deployment", service)["spec"], "an apply would undo KEDA's work"
 
 
+@pytest.mark.parametrize(
+    ("folder", "machine"), [("base", ("2 processors", "ViT-B-32")), ("overlays/prod", ("A100", "ViT-L-14"))]
+)
+def test_an_embedder_is_asked_for_before_the_backlog_alone_costs_the_objective(
+    folder: str, machine: tuple[str, str]
+) -> None:
+    assumed = tomllib.loads((ROOT / "benchmarks" / "sizing" / "assumptions.toml").read_text(encoding="utf-8"))
+    (rate,) = [one["rate"] for one in assumed["embedders"] if (one["name"], one["model"]) == machine]
+    spec = named(built(folder), "ScaledObject", "embedder")["spec"]
+    objective = load_settings(ours(variables(built(folder), "embedder"))).freshness.objective_seconds
+    assert int(spec["triggers"][0]["metadata"]["lagThreshold"]) / rate <= objective
+    assert spec["minReplicaCount"] >= 2, "of one that dies all images would be late"
+
+
 def test_the_defaults_assumed_here_are_those_of_the_code() -> None:
     assert KafkaSettings().group_prefix == "sightline-"
     assert Settings().drain_seconds == 30
@@ -288,6 +308,36 @@ def test_the_pod_monitor_asks_every_service_on_a_port_that_it_has() -> None:
         labels = pod_template(named(built("base"), "Deployment", service))["metadata"]["labels"]
         assert spec["selector"]["matchLabels"].items() <= labels.items()
         assert endpoint["port"] in [port["name"] for port in container(built("base"), service)["ports"]]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_what_reconcile_finds_reaches_prometheus_by_a_gateway(folder: str) -> None:
+    gateway = container(built(folder), "pushgateway")
+    (port,) = gateway["ports"]
+    pushed_to = load_settings(ours(variables(built(folder), "reconcile"))).reconcile.pushgateway
+    assert pushed_to == f"http://pushgateway:{port['containerPort']}"
+    (served,) = named(built(folder), "Service", "pushgateway")["spec"]["ports"]
+    assert (served["port"], served["targetPort"]) == (port["containerPort"], port["name"])
+    assert gateway["livenessProbe"]["httpGet"] == {"path": "/-/healthy", "port": port["name"]}
+    assert gateway["readinessProbe"]["httpGet"] == {"path": "/-/ready", "port": port["name"]}
+    assert named(built(folder), "Deployment", "pushgateway")["spec"]["replicas"] == 1
+    if folder == "overlays/dev":
+        return
+    spec = named(built(folder), "PodMonitor", "pushgateway")["spec"]
+    (endpoint,) = spec["podMetricsEndpoints"]
+    assert endpoint["port"] == port["name"]
+    assert endpoint["honorLabels"] is True, "otherwise the job would be that of the gateway"
+    labels = pod_template(named(built(folder), "Deployment", "pushgateway"))["metadata"]["labels"]
+    assert spec["selector"]["matchLabels"].items() <= labels.items()
+    (others,) = named(built(folder), "PodMonitor", "sightline")["spec"]["podMetricsEndpoints"]
+    assert others["port"] != port["name"], "asked twice, once with other labels"
+
+
+def test_a_prometheus_without_an_operator_asks_the_gateway_too() -> None:
+    config = yaml.safe_load((ROOT / "deploy" / "prometheus" / "kubernetes.yml").read_text(encoding="utf-8"))
+    (job,) = [one for one in config["scrape_configs"] if "static_configs" in one]
+    assert job["static_configs"] == [{"targets": ["pushgateway.sightline.svc:9091"]}]
+    assert job["honor_labels"] is True
 
 
 @pytest.mark.parametrize("folder", ["overlays/gpu", "overlays/prod"])

@@ -109,6 +109,8 @@ def test_every_service_reaches_what_it_needs(folder: str) -> None:
         assert allowed(folder, PROMETHEUS, pod(service), 8080), service
     for service in ("ingest", "search"):
         assert allowed(folder, GATEWAY, pod(service), 8080), service
+    assert allowed(folder, pod("reconcile"), pod("pushgateway"), 9091)
+    assert allowed(folder, PROMETHEUS, pod("pushgateway"), 9091)
     store, port = (pod("minio"), 9000) if folder == "overlays/dev" else (INTERNET, 443)
     for service in ("ingest", "embedder", "search", "reconcile"):
         assert allowed(folder, pod(service), store, port), service
@@ -131,6 +133,8 @@ def test_and_nothing_else(folder: str) -> None:
     assert not allowed(folder, pod("indexer"), INTERNET, 443), "what it needs arrives by Kafka"
     assert not allowed(folder, GATEWAY, pod("embedder"), 8080)
     assert not allowed(folder, GATEWAY, pod("qdrant"), 6333)
+    for stranger in (pod("search"), pod("embedder"), GATEWAY, elsewhere("default")):
+        assert not allowed(folder, stranger, pod("pushgateway"), 9091), "whoever can push can hide drift"
 
 
 def test_every_pod_is_denied_everything_before_anything_is_allowed() -> None:
@@ -156,13 +160,15 @@ def test_the_nodes_of_a_cluster_speak_with_each_other_and_only_they(name: str, p
     assert not allowed("overlays/prod", GATEWAY, pod(name), port)
 
 
-def test_the_encoder_is_asked_by_embedder_and_search_and_asks_nobody() -> None:
+def test_the_encoder_is_asked_by_embedder_and_search_and_asks_for_weights_only() -> None:
     remote = "overlays/remote"
     assert allowed(remote, pod("search"), pod("encoder"), 8080)
     assert allowed(remote, pod("embedder"), pod("encoder"), 8080)
     assert allowed(remote, PROMETHEUS, pod("encoder"), 8080)
     assert not allowed(remote, pod("indexer"), pod("encoder"), 8080)
-    for target, port in ((INTERNET, 443), (pod("kafka"), 9093), (pod("qdrant"), 6333)):
+    for target, port in ((INTERNET, 443), (DNS, 53)):
+        assert allowed(remote, pod("encoder"), target, port), "a model may have to be downloaded"
+    for target, port in ((INTERNET, 80), (METADATA, 443), (pod("kafka"), 9093), (pod("qdrant"), 6333)):
         assert not allowed(remote, pod("encoder"), target, port)
 
 
