@@ -71,7 +71,7 @@ LATENCY = Row(
         graph(
             "p95",
             Unit.SECONDS,
-            "One in twenty takes longer. All routes slow at once: the processor or the index; one of them: its work.",
+            "One in twenty takes longer. /embed/text asks the model alone, /v1/images the index alone, a search both.",
             Query(quantile(0.95, "sightline_http_request_seconds", "route", selector=ROUTES), "{{route}}"),
             width=8,
         ),
@@ -88,14 +88,7 @@ LATENCY = Row(
             "Two bands: words and photos, or searches beside an indexer that writes.",
             "sightline_http_request_seconds",
             selector='{route="/v1/search"}',
-        ),
-        graph(
-            "Forward passes",
-            Unit.SECONDS,
-            "A search embeds its words or its photo first. Slow here: the model is the reason, not the index.",
-            Query(quantile(0.5, "sightline_forward_seconds", "instance"), "{{instance}} p50"),
-            Query(quantile(0.99, "sightline_forward_seconds", "instance"), "{{instance}} p99"),
-            width=12,
+            width=24,
         ),
     ],
 )
