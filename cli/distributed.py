@@ -14,7 +14,7 @@ from cli.front import Front
 from cli.parts import Parts
 from cli.transports import InProcessTransport, KafkaTransport
 from runtime.http import HttpServer
-from runtime.kafka.admin import check_broker, ensure_topics
+from runtime.kafka.admin import BrokerAway, check_broker, ensure_topics
 from runtime.lifecycle import Component, ExitCode, run_components, stop_on_signals
 from runtime.probe_routes import probe_app, probe_router
 from runtime.settings import Settings
@@ -55,13 +55,11 @@ async def run_services(settings: Settings, names: Sequence[str]) -> ExitCode:
     server.bind()
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     try:
-        if on_kafka:
-            await check_broker(settings.kafka)
-            await ensure_topics(settings.kafka, TOPICS)
+        kafka_later = on_kafka and not await _found_kafka(parts, services)
         with stop_on_signals(parts.log) as stop:
             async with probes, server, AsyncExitStack() as entered:
                 await entered.enter_async_context(parts.tracing)
-                transport = KafkaTransport(parts, entered) if on_kafka else InProcessTransport(parts)
+                transport = KafkaTransport(parts, entered, later=kafka_later) if on_kafka else InProcessTransport(parts)
                 assembly = Assembly(parts, probes, entered, transport, services)
                 for service in services:
                     await importlib.import_module(f"cli.wiring.{service}").wire(assembly)
@@ -85,6 +83,19 @@ async def run_services(settings: Settings, names: Sequence[str]) -> ExitCode:
     finally:
         server.close()
     return ExitCode.CLEAN
+
+
+async def _found_kafka(parts: Parts, services: Sequence[Service]) -> bool:
+    """Whether a broker is there, with our topics. Raises `BrokerAway` where a service cannot go without."""
+    try:
+        await check_broker(parts.settings.kafka)
+        await ensure_topics(parts.settings.kafka, TOPICS)
+    except BrokerAway as error:
+        if set(services) & PIPELINE:
+            raise
+        parts.log.warning("kafka_away", f"{error}. Searches do without; retries are refused until it is there")
+        return False
+    return True
 
 
 def _services(names: Sequence[str]) -> list[Service]:

@@ -1,6 +1,7 @@
 """The two transports behind one face, so that wiring a service reads the same on Kafka and within one process."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
@@ -8,11 +9,15 @@ from cli.parts import Parts
 from runtime.batch import Publisher
 from runtime.dead_letters import DeadLetterSink, FileDeadLetters, PublishedDeadLetters
 from runtime.in_process import CAPACITY, InProcessConsumer, InProcessTopic, QueueMetrics
+from runtime.kafka.admin import ensure_topics
 from runtime.kafka.consumer import KafkaConsumer
 from runtime.kafka.metrics import KafkaMetrics
 from runtime.kafka.producer import KafkaPublisher
+from runtime.settings import KafkaSettings
 from runtime.worker import Worker
-from schemas.topics import DEAD_LETTERS, IMAGE_EVENTS, TopicSpec
+from schemas.codec import Message
+from schemas.errors import ConfigurationError, DependencyUnavailable
+from schemas.topics import DEAD_LETTERS, IMAGE_EVENTS, TOPICS, TopicSpec
 
 
 class Consumer(Protocol):
@@ -45,9 +50,10 @@ class Transport(Protocol):
 
 
 class KafkaTransport:
-    """Topics of an Apache Kafka cluster."""
+    """Topics of an Apache Kafka cluster; with `later`, of one that was away and is connected to once it is needed."""
 
-    def __init__(self, parts: Parts, entered: AsyncExitStack) -> None:
+    def __init__(self, parts: Parts, entered: AsyncExitStack, *, later: bool = False) -> None:
+        self._later = later
         self._parts = parts
         self._entered = entered
         self._metrics = KafkaMetrics.make(parts.registry)
@@ -55,6 +61,9 @@ class KafkaTransport:
     async def publisher(self, topic: TopicSpec) -> Publisher:
         """A connected publisher to a topic."""
         publisher = KafkaPublisher(topic, settings=self._parts.settings.kafka, log=self._parts.log)
+        if self._later:
+            self._entered.push_async_exit(publisher)
+            return _Later(publisher, self._parts.settings.kafka)
         return await self._entered.enter_async_context(publisher)
 
     async def dead_letters(self) -> DeadLetterSink:
@@ -75,6 +84,25 @@ class KafkaTransport:
             drain_seconds=0.8 * self._parts.settings.drain_seconds,
             tell_backlog=topic is IMAGE_EVENTS,
         )
+
+
+class _Later:
+    """Sees to the topics before the first message, lest the broker make one as it likes."""
+
+    def __init__(self, publisher: KafkaPublisher, settings: KafkaSettings) -> None:
+        self._publisher = publisher
+        self._settings = settings
+        self._topics_there = False
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """As `KafkaPublisher.publish`. Raises `DependencyUnavailable` also while the topics cannot be had."""
+        if not self._topics_there:
+            try:
+                await ensure_topics(self._settings, TOPICS, timeout=5.0)
+            except ConfigurationError as error:
+                raise DependencyUnavailable("kafka", str(error), "Ask again once it is there") from error
+            self._topics_there = True
+        await self._publisher.publish(messages)
 
 
 class InProcessTransport:

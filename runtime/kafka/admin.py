@@ -13,10 +13,14 @@ from schemas.errors import ConfigurationError
 from schemas.topics import IMAGE_EVENTS, TopicSpec
 
 
+class BrokerAway(ConfigurationError):
+    """No broker answers at these addresses: it is away, or they are wrong."""
+
+
 async def check_broker(settings: KafkaSettings, *, timeout: float = 5.0) -> None:
     """Return if a broker answers within `timeout` seconds.
 
-    Raises `ConfigurationError` with the addresses and the setting to change when none does.
+    Raises `BrokerAway` with the addresses and the setting to change when none does.
     """
     async with _admin(settings, timeout) as admin:
         async with asyncio.timeout(timeout):
@@ -76,7 +80,7 @@ async def _admin(settings: KafkaSettings, timeout: float) -> AsyncIterator[AIOKa
             await admin.start()
         yield admin
     except (KafkaError, TimeoutError) as error:
-        raise ConfigurationError(
+        raise BrokerAway(
             f"Kafka does not answer at {settings.bootstrap_servers} ({type(error).__name__}: {error}). Start it, or "
             "change SIGHTLINE_KAFKA__BOOTSTRAP_SERVERS and SIGHTLINE_KAFKA__SECURITY_PROTOCOL; without servers "
             "everything runs embedded"

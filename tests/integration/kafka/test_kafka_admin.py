@@ -1,16 +1,21 @@
 import asyncio
 import socket
 import time
+from contextlib import AsyncExitStack
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from cli.parts import Parts
+from cli.transports import KafkaTransport
 from runtime.kafka import check_broker, ensure_topics, topic_name
-from runtime.settings import KafkaSettings
-from schemas.errors import ConfigurationError
+from runtime.settings import KafkaSettings, load_settings
+from schemas.codec import encode
+from schemas.errors import ConfigurationError, DependencyUnavailable
 from schemas.topics import DEAD_LETTERS, IMAGE_EVENTS, TOPICS
 from tests.integration.kafka.rig import Rig
+from tests.unit.runtime.stages import event
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]
 
@@ -32,6 +37,29 @@ async def test_topics_are_made_with_their_configuration_and_twice_is_no_error(ri
     values = {entry[0]: entry[1] for entry in answer.resources[0][4]}
     assert values["max.message.bytes"] == str(DEAD_LETTERS.max_message_bytes)
     assert values["retention.ms"] == str(30 * 24 * 3600 * 1000)
+
+
+async def test_whoever_started_without_a_broker_publishes_once_it_is_there_to_topics_made_as_configured(
+    rig: Rig,
+) -> None:
+    settings = load_settings({}, kafka__bootstrap_servers="127.0.0.1:1")
+    settings.kafka.topic_prefix, settings.kafka.partitions = rig.settings.topic_prefix + "later.", 4
+    async with AsyncExitStack() as entered:
+        publisher = await KafkaTransport(Parts.make(settings), entered, later=True).publisher(IMAGE_EVENTS)
+        with pytest.raises(DependencyUnavailable, match=r"127\.0\.0\.1:1"):
+            await publisher.publish([encode(event("a.jpg"))])
+        settings.kafka.bootstrap_servers = rig.settings.bootstrap_servers
+        await publisher.publish([encode(event("a.jpg"))])
+        await publisher.publish([encode(event("b.jpg"))])
+    records = await rig.everything(f"later.{IMAGE_EVENTS.name}")
+    assert {record.key for record in records} == {encode(event(key)).key for key in ("a.jpg", "b.jpg")}
+    admin = AIOKafkaAdminClient(bootstrap_servers=rig.settings.bootstrap_servers)
+    await admin.start()
+    try:
+        described = {one["topic"]: len(one["partitions"]) for one in await admin.describe_topics()}
+    finally:
+        await admin.close()
+    assert described[topic_name(settings.kafka, IMAGE_EVENTS.name)] == 4
 
 
 async def test_a_missing_topic_that_may_not_be_made_is_named(rig: Rig) -> None:

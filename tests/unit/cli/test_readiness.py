@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,17 @@ from qdrant_client import AsyncQdrantClient
 
 from cli.canary import VectorsMoved
 from cli.distributed import run_services
-from cli.transports import InProcessTransport
+from cli.parts import Parts
+from cli.transports import InProcessTransport, KafkaTransport
 from cli.up import up
 from encoders.canary import GOLDEN
 from runtime.http import HttpServer
+from runtime.kafka.admin import BrokerAway, check_broker
 from runtime.settings import Settings, load_settings
+from schemas.codec import Message
 from schemas.collection import Canary
+from schemas.errors import DependencyUnavailable
+from schemas.topics import IMAGE_EVENTS
 from stores.qdrant_server import QdrantIndex
 from tests.unit.cli.stand_ins import PATIENCE, StandIn
 
@@ -39,7 +44,7 @@ class Machine:
         patch.setattr("cli.indexes.QdrantIndex", lambda collection, **_: QdrantIndex(collection, client=self.client))
         patch.setattr("cli.distributed.check_broker", self._nothing)
         patch.setattr("cli.distributed.ensure_topics", self._nothing)
-        patch.setattr("cli.distributed.KafkaTransport", lambda parts, entered: InProcessTransport(parts))
+        patch.setattr("cli.distributed.KafkaTransport", lambda parts, entered, later: InProcessTransport(parts))
         for command in ("cli.up", "cli.distributed"):
             patch.setattr(f"{command}.HttpServer", self._server)
 
@@ -168,6 +173,29 @@ async def test_a_search_in_another_number_type_serves_and_makes_no_collection(ma
         await until(search, lambda: is_ready(machine))
         async with httpx.AsyncClient(base_url=machine.servers[-1].address, trust_env=False) as client:
             assert (await client.get("/v1/search", params={"q": "a boat"})).status_code == 200
+
+
+async def test_searches_are_served_while_kafka_is_away_and_nothing_else_starts(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = machine.settings()
+    settings.kafka.bootstrap_servers = "127.0.0.1:1"
+    monkeypatch.setattr("cli.distributed.check_broker", check_broker)
+    monkeypatch.setattr("cli.distributed.KafkaTransport", KafkaTransport)
+    with pytest.raises(BrokerAway, match=r"127\.0\.0\.1:1"):
+        await run_services(settings, ["search", "embedder"])
+    async with running(run_services(settings, ["search"])) as search:
+        await until(search, lambda: is_ready(machine))
+    assert "kafka_away" in [getattr(one, "action", "") for one in caplog.records]
+
+
+async def test_a_retry_is_refused_while_kafka_is_away(machine: Machine) -> None:
+    settings = machine.settings()
+    settings.kafka.bootstrap_servers = "127.0.0.1:1"
+    async with AsyncExitStack() as entered:
+        publisher = await KafkaTransport(Parts.make(settings), entered, later=True).publisher(IMAGE_EVENTS)
+        with pytest.raises(DependencyUnavailable, match=r"127\.0\.0\.1:1"):
+            await publisher.publish([Message(b"b/a", b"")])
 
 
 async def test_an_embedder_that_cannot_see_the_index_says_so_and_works(
