@@ -131,7 +131,9 @@ def _command_of(pid: int) -> str:
     # Reaps the process first where it is our own child: a zombie still has a pid, but no command.
     with suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-    listed = subprocess.run(["ps", "-o", "stat=,command=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    # Where COLUMNS is set, ps would cut the command, and with it the folder that tells our servers from others.
+    asked = ["ps", "-ww", "-o", "stat=,command=", "-p", str(pid)]
+    listed = subprocess.run(asked, capture_output=True, text=True, check=False)
     state, _, command = listed.stdout.strip().partition(" ")
     # While other threads of a killed process still end ("l"), they hold its ports.
     return "" if state.startswith("Z") and "l" not in state else command.strip()
