@@ -220,6 +220,26 @@ def test_everything_can_be_done_with_the_keyboard(visit: Visit, service: FakeSer
     assert visit.page.evaluate("document.activeElement.id") == "words"
 
 
+def test_what_is_asked_while_the_browser_goes_back_from_an_image_is_not_undone(visit: Visit) -> None:
+    visit.open("?q=fox", ".meter")
+    visit.page.click(".tile .open >> nth=0")
+    visit.says("#details-title", "IMG_00000.jpg")
+    visit.page.evaluate(
+        """() => document.querySelector("dialog").addEventListener("close", () => {
+            const tile = document.querySelector("#grid li");
+            for (const key of ["+", "+"]) tile.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+        })"""
+    )
+    visit.page.keyboard.press("Escape")
+    visit.page.wait_for_selector("#asked .like")
+    visit.page.wait_for_timeout(300)
+    assert visit.page.locator("#asked .like").count() == 1
+    assert made_up(0)["id"] in visit.address()
+    visit.page.go_back()
+    visit.until("!location.search.includes('like')")
+    assert "q=fox" in visit.address()
+
+
 def test_a_filter_keeps_the_focus_when_its_counts_change(visit: Visit) -> None:
     visit.open()
     visit.page.wait_for_selector(".group button.chip >> nth=2")

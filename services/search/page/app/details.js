@@ -196,7 +196,7 @@ export class Details {
     const at = this.#grid().indexOf(id);
     if (at >= 0) this.#grid().focus(at);
     if (!imageInAddress()) return;
-    if (history.state?.opened) history.back();
+    if (history.state?.opened) this.#asked.leave();
     else history.replaceState(history.state, "", location.pathname + location.search);
   }
 }

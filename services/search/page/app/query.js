@@ -56,17 +56,16 @@ export const isFiltered = (query) => Boolean(query.after || query.before || FILT
 /** The query of this page. Listeners are told of each change with `{query, came}`; `came` is "asked" or "back". */
 export class Asked {
   #listeners = new Set();
+  #leaving = false;
+  #waiting = [];
 
   constructor() {
     this.query = readQuery(location.search);
     this.visit = history.state?.visit ?? this.#newVisit("replaceState", location.href);
     addEventListener("popstate", () => {
-      const query = readQuery(location.search);
-      const visit = history.state?.visit ?? this.visit;
-      if (visit === this.visit && writeQuery(query) === writeQuery(this.query)) return; // only the # changed
-      this.query = query;
-      this.visit = visit;
-      this.#tell("back");
+      this.#arrived();
+      this.#leaving = false;
+      for (const act of this.#waiting.splice(0)) act();
     });
   }
 
@@ -74,8 +73,15 @@ export class Asked {
     this.#listeners.add(listener);
   }
 
+  /** Leave a step that changed only the #. Browsers go back later; until then, what is asked for would be undone. */
+  leave() {
+    this.#leaving = true;
+    history.back();
+  }
+
   /** Ask for something else: a new step that Back undoes. */
   change(patch) {
+    if (this.#wait(() => this.change(patch))) return;
     const next = { ...this.query, ...patch };
     if (writeQuery(next) === writeQuery(this.query) && next.date === this.query.date) return;
     const moved = writeQuery(next) !== writeQuery(this.query);
@@ -86,17 +92,33 @@ export class Asked {
 
   /** Add a value to a list or take it away. */
   toggle(name, value) {
+    if (this.#wait(() => this.toggle(name, value))) return;
     const values = this.query[name];
     this.change({ [name]: values.includes(value) ? values.filter((one) => one !== value) : [...values, value] });
   }
 
   /** Ask for more, or for less, like an image; it cannot be both. */
   steer(id, towards) {
+    if (this.#wait(() => this.steer(id, towards))) return;
     const away = towards === "like" ? "unlike" : "like";
     this.change({
       [towards]: [...this.query[towards].filter((one) => one !== id), id],
       [away]: this.query[away].filter((one) => one !== id),
     });
+  }
+
+  #arrived() {
+    const query = readQuery(location.search);
+    const visit = history.state?.visit ?? this.visit;
+    if (visit === this.visit && writeQuery(query) === writeQuery(this.query)) return; // only the # changed
+    this.query = query;
+    this.visit = visit;
+    this.#tell("back");
+  }
+
+  #wait(act) {
+    if (this.#leaving) this.#waiting.push(act);
+    return this.#leaving;
   }
 
   #newVisit(how, url) {
