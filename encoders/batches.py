@@ -1,4 +1,4 @@
-"""What the forward thread does next: a queue that makes batches of images and lets words pass."""
+"""What a thread of the model does next: a queue that makes batches of images and lets words pass."""
 
 import asyncio
 import threading
@@ -7,8 +7,11 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from encoders.encoder import Prepared, Vectors
+
+Answer: TypeAlias = "asyncio.Future[Vectors]"
 
 
 @dataclass(eq=False)
@@ -16,9 +19,8 @@ class ImageRequest:
     """One prepared image and whoever waits for its vector of shape (d,). `arrived` is monotonic seconds."""
 
     prepared: Prepared
-    answer: "asyncio.Future[Vectors]"
+    answer: Answer
     arrived: float = field(default_factory=time.monotonic)
-    urgent: bool = False
 
 
 @dataclass(eq=False)
@@ -26,7 +28,7 @@ class TextRequest:
     """Texts, no more than fit in one batch, and whoever waits for their vectors of shape (n, d)."""
 
     texts: tuple[str, ...]
-    answer: "asyncio.Future[Vectors]"
+    answer: Answer
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class ImageBatch:
 
 
 class BatchQueue:
-    """Thread-safe. Images are taken in the order of arrival, urgent ones first; whoever gave up is left out.
+    """Thread-safe. Images are taken in the order of arrival; whoever gave up is left out.
 
     A batch is taken when the taker comes and finds a full one, or when its oldest image has waited `max_wait` seconds,
     or when nothing more is being prepared that could join it. So under load no clock decides, and a lone image does
@@ -90,8 +92,6 @@ class BatchQueue:
                 return False
             if isinstance(request, TextRequest):
                 self._texts.append(request)
-            elif request.urgent:
-                self._images.appendleft(request)
             else:
                 self._images.append(request)
             self._changed.notify()
@@ -136,7 +136,7 @@ class BatchQueue:
         """Seconds that the images here may still wait for company; None if there are none."""
         if not self._images:
             return None
-        if len(self._images) >= limit or self._preparing == 0 or self._images[0].urgent or self._texts:
+        if len(self._images) >= limit or self._preparing == 0 or self._texts:
             return 0.0
         return self._images[0].arrived + self._max_wait - time.monotonic()
 

@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import math
 import os
-import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,14 +14,15 @@ from typing import Self
 import numpy as np
 from PIL import Image
 
-from encoders.batches import BatchQueue, ImageBatch, ImageRequest, TextBatch, TextRequest
-from encoders.encoder import LONG, Encoder, Modality, NamedEncoder, Prepared, SomeFailed, Vectors
+from encoders.batches import Answer, BatchQueue, ImageRequest, TextRequest
+from encoders.encoder import LONG, Encoder, Modality, NamedEncoder, Prepared, Vectors
 from encoders.engine_answers import BatchReport, EncodedImage, EngineClosed, Steps, WarmUp
+from encoders.model_thread import ModelThread, finish
 from encoders.parts import Parts
 from imaging.decode import BadImage, OpenedImage, open_image
 from imaging.room import PixelRoom
 from schemas.dead_letter import RejectReason
-from schemas.errors import ConfigurationError, DependencyUnavailable
+from schemas.errors import ConfigurationError
 from schemas.events import EncoderIdentity, ImageFacts
 
 __all__ = ["BadImage", "BatchReport", "EncodedImage", "EncoderEngine", "EngineClosed", "Steps", "WarmUp"]
@@ -35,10 +35,10 @@ WARM_UP_SECONDS = 2.0
 class EncoderEngine:
     """Call `embed_image` as often at once as you like; batches form by themselves. An async context manager.
 
-    Decoding and preparing run in `decode_threads` threads (0: one for each processor), the model in one more. Not
-    more than two batches of images are admitted at a time, and decoded pixels are bounded, so memory does not grow
-    with the number of callers. A batch that does not fit on the device is halved; the size that fits is remembered
-    and raised again later. `on_batch` is called on the event loop after each batch of images.
+    Decoding and preparing run in `decode_threads` threads (0: one for each processor), the model in one more. What
+    somebody waits for, words and urgent images, has a thread of its own for each, and waits for no batch. Not more
+    than two batches of images are admitted at a time, and decoded pixels are bounded, so memory does not grow with the
+    number of callers. `on_batch` is called on the event loop after each batch of images.
     """
 
     def __init__(
@@ -60,11 +60,12 @@ class EncoderEngine:
         self._on_batch = on_batch
         self._threads = decode_threads or _processors()
         self._queue = BatchQueue(max_wait_seconds)
+        self._urgent_queue = BatchQueue(0.0)
         self._room = PixelRoom(PIXELS_AT_ONCE)
         self._closed: EngineClosed | None = None
         self._working: dict[Hashable, int | None] = {}
         self._pieces = itertools.count()
-        self._passes = 0
+        self._models: tuple[ModelThread, ...] = ()
 
     @property
     def identity(self) -> EncoderIdentity:
@@ -88,7 +89,7 @@ class EncoderEngine:
 
     def passes(self) -> int:
         """Forward passes made so far: as long as it grows, whoever waits for the model is served in turn."""
-        return self._passes
+        return sum(one.passes for one in self._models)
 
     def work(self) -> Mapping[Hashable, int | None]:
         """For a liveness probe: what the threads do now, each image that is decoded and the pass of the model.
@@ -100,7 +101,7 @@ class EncoderEngine:
     @property
     def waiting(self) -> int:
         """Requests that are ready and wait for the model now."""
-        return len(self._queue)
+        return len(self._queue) + len(self._urgent_queue)
 
     async def __aenter__(self) -> Self:
         """Load the model and warm up, off the event loop. Raises `ConfigurationError`."""
@@ -108,8 +109,12 @@ class EncoderEngine:
         await asyncio.to_thread(self._load)
         self._admission = asyncio.Semaphore(2 * self._batch_size + self._threads)
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
-        self._forward_thread = threading.Thread(target=self._run, name="forward", daemon=True)
-        self._forward_thread.start()
+        self._urgent_pool = ThreadPoolExecutor(1, thread_name_prefix="decode-urgent")
+        # What fits on the device beside the other's batch, each of the two finds out for itself.
+        self._models = (
+            self._model_thread("forward", self._queue, self._parts),
+            self._model_thread("forward-urgent", self._urgent_queue, Parts(self._batch_size)),
+        )
         return self
 
     async def __aexit__(
@@ -117,13 +122,15 @@ class EncoderEngine:
     ) -> None:
         """Finish the batch in hand, fail everybody else with `EngineClosed`, and end the threads."""
         self._close(EngineClosed("the engine was closed before this request had its turn; ask again after the restart"))
-        await asyncio.to_thread(self._forward_thread.join)
-        await asyncio.to_thread(self._pool.shutdown)
+        for model in self._models:
+            await asyncio.to_thread(model.join)
+        for pool in (self._pool, self._urgent_pool):
+            await asyncio.to_thread(pool.shutdown)
 
     async def embed_image(self, data: bytes, *, key: str | None = None, urgent: bool = False) -> EncodedImage:
         """Decode and embed the bytes of one image. `key` is what it is called, for encoders that read names.
 
-        `urgent` is for those who wait for an answer, as in a search by image: such a request passes the others.
+        `urgent` is for those who wait for an answer, as in a search by image: such a request waits for no other.
         Raises `BadImage` for the bytes, `ConfigurationError` where the encoder takes words only, `EngineClosed`, and
         whatever the model's forward pass raises.
         """
@@ -137,31 +144,36 @@ class EncoderEngine:
             return await self._embed_image(data, key or "", urgent=False)
 
     async def embed_texts(self, texts: Sequence[str]) -> Vectors:
-        """Vectors of shape (n, d). Does not wait behind images: it gets the next free slot of the model."""
+        """Vectors of shape (n, d). Does not wait behind images."""
         chunks = [tuple(texts[at : at + self._batch_size]) for at in range(0, len(texts), self._batch_size)]
-        answers = [self._ask(TextRequest(chunk, self._loop.create_future())) for chunk in chunks]
+        answers = [self._ask(self._urgent_queue, TextRequest(chunk, self._loop.create_future())) for chunk in chunks]
         if not answers:
             return np.zeros((0, self.identity.dimension), dtype=np.float32)
         return np.concatenate(await asyncio.gather(*answers))
 
     async def _embed_image(self, data: bytes, key: str, *, urgent: bool) -> EncodedImage:
         self._check_open()
+        queue, pool = (self._urgent_queue, self._urgent_pool) if urgent else (self._queue, self._pool)
         began = time.perf_counter()
-        with self._queue.preparing():
-            facts, prepared = await self._loop.run_in_executor(self._pool, self._prepare, data, key)
+        with queue.preparing():
+            facts, prepared = await self._loop.run_in_executor(pool, self._prepare, data, key)
             prepared_at = time.perf_counter()
-            answer = self._ask(ImageRequest(prepared, self._loop.create_future(), urgent=urgent))
+            answer = self._ask(queue, ImageRequest(prepared, self._loop.create_future()))
         return EncodedImage(facts, await answer, Steps(began, prepared_at, time.perf_counter()))
 
-    def _ask(self, request: ImageRequest | TextRequest) -> "asyncio.Future[Vectors]":
+    def _ask(self, queue: BatchQueue, request: ImageRequest | TextRequest) -> Answer:
         self._check_open()
-        if not self._queue.put(request):
+        if not queue.put(request):
             raise self._closed or EngineClosed("the engine is closed")
         return request.answer
 
     def _check_open(self) -> None:
         if self._closed is not None:
             raise EngineClosed(str(self._closed))
+
+    def _model_thread(self, name: str, queue: BatchQueue, parts: Parts) -> ModelThread:
+        at_work = nullcontext if self.encoder.device == "remote" else self._at_work
+        return ModelThread(name, self.encoder, queue, parts, deliver=self._deliver, at_work=at_work, broken=self._close)
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:
@@ -201,8 +213,6 @@ class EncoderEngine:
         short, long = sorted((opened.width, opened.height))
         return math.ceil(2 * (self.encoder.target_size or 0) ** 2 * min(long / max(short, 1), LONG))
 
-    # In the thread of the model
-
     def _load(self) -> None:
         self.encoder.load()
         if self.encoder.modality is Modality.WORDS:
@@ -223,72 +233,14 @@ class EncoderEngine:
         forwarding = time.perf_counter()
         vectors = self._parts.encode([prepared] * images, self.encoder.forward, self.encoder.device)
         finishing = time.perf_counter()
-        _finish(vectors, images)
+        finish(vectors, images)
         ended = time.perf_counter()
         self.warm_up = WarmUp(images, prepared_at - began, finishing - forwarding, ended - finishing)
-
-    def _run(self) -> None:
-        try:
-            while (work := self._queue.take(self._parts.limit)) is not None:
-                with nullcontext() if self.encoder.device == "remote" else self._at_work():
-                    if isinstance(work, ImageBatch):
-                        self._forward(work)
-                    else:
-                        self._encode_text(work)
-                self._passes += 1
-        except BaseException as error:
-            # Whoever waits must learn of it; nobody else would ever tell them.
-            self._close(_broken(error))
-            raise
-
-    def _forward(self, batch: ImageBatch) -> None:
-        began = time.perf_counter()
-        failures: Mapping[int, Exception] = {}
-        try:
-            prepared = [request.prepared for request in batch.requests]
-            vectors = self._parts.encode(prepared, self.encoder.forward, self.encoder.device)
-            rows = _finish(vectors, len(batch.requests))
-        except SomeFailed as some:
-            rows, failures = _finish(some.vectors, len(batch.requests)), some.failures
-        except BaseException as error:
-            self._fail([request.answer for request in batch.requests], error)
-            return
-        report = BatchReport(len(batch.requests), time.perf_counter() - began, batch.waited)
-        answers = [request.answer for request in batch.requests]
-        self._deliver([(answer, failures.get(at, rows[at])) for at, answer in enumerate(answers)], report)
-
-    def _encode_text(self, batch: TextBatch) -> None:
-        texts = [text for request in batch.requests for text in request.texts]
-        answers = [request.answer for request in batch.requests]
-        try:
-            vectors = self._parts.encode(texts, self.encoder.encode_text, self.encoder.device)
-            if len(vectors) != len(texts):
-                raise RuntimeError(f"the model made {len(vectors)} vectors of {len(texts)} texts")
-        except Exception as error:
-            if len(answers) == 1 or isinstance(error, DependencyUnavailable):
-                self._fail(answers, error)
-                return
-            # One caller's text may be at fault, and the others must not pay for it.
-            for request in batch.requests:
-                self._encode_text(TextBatch((request,)))
-        except BaseException as error:
-            self._fail(answers, error)
-        else:
-            ends = np.cumsum([len(request.texts) for request in batch.requests])[:-1]
-            self._deliver(list(zip(answers, np.split(vectors, ends), strict=True)))
-
-    def _fail(self, answers: "list[asyncio.Future[Vectors]]", error: BaseException) -> None:
-        """Give an error to those whose batch it was; what is no mere `Exception` ends the thread as well."""
-        if isinstance(error, Exception):
-            self._deliver([(answer, error) for answer in answers])
-            return
-        self._deliver([(answer, _broken(error)) for answer in answers])
-        raise error
 
     # Back to the callers
 
     def _deliver(
-        self, answers: "list[tuple[asyncio.Future[Vectors], Vectors | Exception]]", report: BatchReport | None = None
+        self, answers: Sequence[tuple[Answer, Vectors | Exception]], report: BatchReport | None = None
     ) -> None:
         def on_the_loop() -> None:
             for future, answer in answers:
@@ -307,18 +259,8 @@ class EncoderEngine:
 
     def _close(self, reason: EngineClosed) -> None:
         self._closed = self._closed or reason
-        self._deliver([(request.answer, EngineClosed(str(reason))) for request in self._queue.close()])
-
-
-def _broken(error: BaseException) -> EngineClosed:
-    return EngineClosed(f"the thread of the model ended: {error!r}; restart the process")
-
-
-def _finish(vectors: Vectors, expected: int) -> list[Vectors]:
-    """One vector for each image, each with memory of its own. Raises if the model lost or added one."""
-    if len(vectors) != expected:
-        raise RuntimeError(f"the model made {len(vectors)} vectors of {expected} images")
-    return [row.copy() for row in vectors]
+        waiting = [*self._queue.close(), *self._urgent_queue.close()]
+        self._deliver([(request.answer, EngineClosed(str(reason))) for request in waiting])
 
 
 def _processors() -> int:

@@ -56,6 +56,7 @@ class RemoteEncoder:
         self._version = ""
         self._answers = 0
         self._suspicions: OrderedDict[str, int] = OrderedDict()
+        self._places = threading.BoundedSemaphore(options.concurrency)
         self._lock = threading.Lock()
 
     @property
@@ -156,7 +157,8 @@ class RemoteEncoder:
 
         def one(item: Any) -> Numbers | Exception:
             try:
-                return stopped[0] if stopped else embed(item)
+                with self._places:  # of all who ask at a time
+                    return stopped[0] if stopped else embed(item)
             except ConfigurationError as error:
                 stopped.append(error)
                 return error

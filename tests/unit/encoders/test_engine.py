@@ -157,10 +157,11 @@ class Gate:
             assert self.opened.wait(10)
 
 
-async def held(engine: EncoderEngine, gate: Gate) -> "asyncio.Task[object]":
-    """A first image that keeps the model busy, so that what follows queues up behind it."""
+async def held(engine: EncoderEngine, gate: Gate, *, urgent: bool = False) -> "asyncio.Task[object]":
+    """A first image that keeps a thread of the model busy, so that what follows queues up behind it."""
     gate.armed = True
-    first = asyncio.create_task(engine.embed_image(one_colour(0)))
+    gate.reached.clear()
+    first = asyncio.create_task(engine.embed_image(one_colour(0), urgent=urgent))
     assert await asyncio.to_thread(gate.reached.wait, 10)
     return first
 
@@ -188,24 +189,26 @@ async def test_a_lone_image_waits_for_no_company() -> None:
         await asyncio.wait_for(engine.embed_image(one_colour(1)), 10)
 
 
-async def test_words_pass_a_long_queue_of_images_and_urgent_images_too() -> None:
-    gate = Gate()
-    encoder = RecordingEncoder(before_forward=gate)
-    async with EncoderEngine(encoder, batch_size=4) as engine:
-        encoder.calls.clear()
-        first = await held(engine, gate)
+async def test_words_and_urgent_images_wait_for_no_batch() -> None:
+    gate, decoding = Gate(), threading.Event()
+    encoder = RecordingEncoder(before_forward=lambda images: gate(images) if images > 1 else None)
+    async with EncoderEngine(encoder, batch_size=4, decode_threads=1, max_wait_seconds=10) as engine:
+        gate.armed = True
         images = [asyncio.create_task(engine.embed_image(one_colour(n))) for n in range(1, 9)]
-        await queued(engine, 8)
-        words = asyncio.create_task(engine.embed_texts(["boat"]))
-        urgent = asyncio.create_task(engine.embed_image(one_colour(99), urgent=True))
-        await queued(engine, 10)
-        finished: list[object] = []
-        for task in (urgent, *images):
-            task.add_done_callback(finished.append)
+        assert await asyncio.to_thread(gate.reached.wait, 10)
+        encoder.before_prepare = lambda image: (
+            None if image.getpixel((0, 0)) == colour(99) else decoding.wait(10) or None
+        )
+        images.append(asyncio.create_task(engine.embed_image(one_colour(9))))
+        await until(lambda: encoder.preparing > 0)
+        words = await asyncio.wait_for(engine.embed_texts(["boat"]), 10)
+        urgent = await asyncio.wait_for(engine.embed_image(one_colour(99), urgent=True), 10)
+        assert not any(image.done() for image in images)
+        decoding.set()
         gate.opened.set()
-        await asyncio.gather(first, words, urgent, *images)
-    assert finished.index(urgent) < finished.index(images[3])
-    assert encoder.calls == [("images", 1), ("texts", 1), ("images", 4), ("images", 4), ("images", 1)]
+        await asyncio.gather(*images)
+    assert words[0, 0] == 4
+    assert tuple(urgent.vector) == colour(99)
 
 
 async def test_the_report_of_a_batch_tells_its_size_its_time_and_the_wait_for_decoding() -> None:
@@ -381,6 +384,7 @@ async def test_closing_fails_those_who_wait_and_those_who_come_later() -> None:
     engine = EncoderEngine(encoder, batch_size=2)
     await engine.__aenter__()
     first = await held(engine, gate)
+    urgent = await held(engine, gate, urgent=True)
     rest = [asyncio.create_task(engine.embed_image(one_colour(n))) for n in range(1, 20)]
     words = asyncio.create_task(engine.embed_texts(["boat"]))
     await queued(engine, 3)
@@ -389,8 +393,9 @@ async def test_closing_fails_those_who_wait_and_those_who_come_later() -> None:
     assert all(isinstance(answer, EngineClosed) for answer in answers)
     gate.opened.set()
     await asyncio.wait_for(closing, 10)
-    # The batch that was in the model's hands is finished.
+    # What was in the model's hands is finished.
     assert (await first) is not None
+    assert (await urgent) is not None
     with pytest.raises(EngineClosed):
         await engine.embed_image(one_colour(1))
     with pytest.raises(EngineClosed):
@@ -398,7 +403,8 @@ async def test_closing_fails_those_who_wait_and_those_who_come_later() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-async def test_if_the_thread_of_the_model_dies_nobody_hangs() -> None:
+@pytest.mark.parametrize("urgent", [False, True])
+async def test_if_a_thread_of_the_model_dies_nobody_hangs(urgent: bool) -> None:
     def die(images: int) -> None:
         raise SystemExit("killed")
 
@@ -406,7 +412,10 @@ async def test_if_the_thread_of_the_model_dies_nobody_hangs() -> None:
     async with EncoderEngine(encoder, batch_size=2) as engine:
         encoder.before_forward = die
         answers = await asyncio.wait_for(
-            asyncio.gather(*(engine.embed_image(one_colour(n)) for n in range(9)), return_exceptions=True), 10
+            asyncio.gather(
+                *(engine.embed_image(one_colour(n), urgent=urgent) for n in range(9)), return_exceptions=True
+            ),
+            10,
         )
         assert all(isinstance(answer, EngineClosed) for answer in answers)
         with pytest.raises(EngineClosed, match="restart the process"):
@@ -478,7 +487,7 @@ async def test_callers_of_texts_share_a_batch_and_one_whose_text_fails_fails_alo
     encoder = Choosy(before_forward=gate)
     async with EncoderEngine(encoder, batch_size=8) as engine:
         encoder.calls.clear()
-        first = await held(engine, gate)
+        first = await held(engine, gate, urgent=True)
         good = [asyncio.create_task(engine.embed_texts(["x" * n, "y"])) for n in range(1, 4)]
         await queued(engine, 3)
         gate.opened.set()
@@ -486,7 +495,7 @@ async def test_callers_of_texts_share_a_batch_and_one_whose_text_fails_fails_alo
         await first
         assert encoder.calls == [("images", 1), ("texts", 6)]
         gate = encoder.before_forward = Gate()
-        first = await held(engine, gate)
+        first = await held(engine, gate, urgent=True)
         mixed = [asyncio.create_task(engine.embed_texts([word])) for word in ("xx", "bad", "xxx")]
         await queued(engine, 3)
         gate.opened.set()
