@@ -202,11 +202,12 @@ def test_everything_can_be_done_with_the_keyboard(visit: Visit, service: FakeSer
         )
     keyboard.press("Escape")
     visit.until("!document.querySelector('dialog[open]')")
-    visit.until("document.activeElement.closest('li')?.dataset.at === '0'")
+    visit.until("!location.hash && document.activeElement.closest('li')?.dataset.at === '0'")
     # From a tile Tab leads to what can be done with it, and no further tile.
     keyboard.press("Tab")
     assert visit.page.evaluate("document.activeElement.ariaLabel") == "More like IMG_00000.jpg"
     keyboard.press("Shift+Tab")
+    assert visit.page.evaluate("document.activeElement.className") == "open"
     keyboard.press("+")
     visit.page.wait_for_selector("#asked .like")
     visit.until("document.body.ariaBusy !== 'true'")

@@ -155,7 +155,7 @@ class ImageOptions(BaseModel):
     status: StatusChoice = Field(StatusChoice.INDEXED, description="The status that it must have.")
 
 
-def each_once(request: Request) -> None:
+async def each_once(request: Request) -> None:
     """Refuse a query string that is not UTF-8, or has a parameter twice, where one value would silently win."""
     query = bytes(request.scope["query_string"])
     try:

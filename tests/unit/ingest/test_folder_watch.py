@@ -47,14 +47,14 @@ class Recorder(Publisher):
     def hinted(self, kind: EventKind | None = None) -> list[str]:
         return [event.key for _, event in self.events if kind in (None, event.kind)]
 
-    async def until(self, happened: Callable[[], bool], seconds: float = 10) -> None:
+    async def until(self, happened: Callable[[], bool], seconds: float = 60) -> None:
         async with asyncio.timeout(seconds), self._news:
             await self._news.wait_for(happened)
 
 
 async def until(happened: Callable[[], bool]) -> None:
     """For what nobody announces."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not happened():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
@@ -104,7 +104,7 @@ async def watching(
         )
         running = asyncio.create_task(watch.run())
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await watch.started()
             yield Watched(root, watch, out, known, gaps)
         finally:
@@ -341,7 +341,7 @@ async def test_a_one_pass_run_waits_for_what_comes_to_rest_and_is_told_what_does
         seen.write("a.jpg")
         await seen.out.until(lambda: {"a.jpg", "slow.jpg"} <= seen.hinted())
         began = time.monotonic()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await seen.watch.settled(4 * SETTLE) == ["slow.jpg"]
         assert 4 * SETTLE <= time.monotonic() - began < 8 * SETTLE
         assert seen.out.hinted().count("a.jpg") == 2
