@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-import encoders  # noqa: F401 - before torch, whose threads it tells how to wait
+import runtime.sleeping_threads  # noqa: F401 - before numpy and torch
 from tests.servers import kafka, kafka_server, s3_server
 
 __all__ = ["kafka", "kafka_server", "s3_server"]

@@ -157,6 +157,7 @@ class ImageOptions(BaseModel):
 
 async def each_once(request: Request) -> None:
     """Refuse a query string that is not UTF-8, or has a parameter twice, where one value would silently win."""
+    # No plain function: for each of these FastAPI waits for a thread.
     query = bytes(request.scope["query_string"])
     try:
         names = [name for name, _ in parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")]

@@ -10,13 +10,13 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.collection import Status
+from schemas.collection import PointPayload, Status
 from services.search.collection import Collection
 from stores.vectors import Ranked, StoredPoint, Vector, VectorIndex
 
@@ -63,10 +63,14 @@ class Look:
 
 @dataclass(frozen=True)
 class Folded:
-    """A ranking without what was folded; `duplicates` is how many were folded into each that stands for others."""
+    """A ranking without what was folded; `duplicates` is how many were folded into each that stands for others.
+
+    `payloads` are those that had to be read for it just now, of any status.
+    """
 
     ranked: Sequence[Ranked]
     duplicates: Mapping[UUID, int]
+    payloads: Mapping[UUID, PointPayload] = field(default_factory=dict)
 
 
 def fold(ranked: Sequence[Ranked], looks: Mapping[UUID, Look], same: float | None) -> Folded:
@@ -113,26 +117,29 @@ class Folding:
             return Folded(ranked, {})
         best, rest = ranked[:FOLDED_DEPTH], ranked[FOLDED_DEPTH:]
         nearness = nearness_of(metadata.encoder.model)
-        looks, same = await self._looks([one.id for one in best]), nearness.same if nearness else None
+        looks, payloads = await self._looks([one.id for one in best])
+        same = nearness.same if nearness else None
         # A thousand are compared in 40 ms, which other requests need not wait for.
         folded = fold(best, looks, same) if len(best) <= AT_ONCE else await asyncio.to_thread(fold, best, looks, same)
-        return Folded([*folded.ranked, *rest], folded.duplicates)
+        return Folded([*folded.ranked, *rest], folded.duplicates, payloads)
 
-    async def _looks(self, ids: Sequence[UUID]) -> dict[UUID, Look]:
+    async def _looks(self, ids: Sequence[UUID]) -> tuple[dict[UUID, Look], dict[UUID, PointPayload]]:
         now = self._clock()
         kept = {one: self._kept[one] for one in ids if one in self._kept}
         fresh = {one: look for one, (until, look) in kept.items() if until > now}
         missing = [one for one in ids if one not in fresh]
+        payloads: dict[UUID, PointPayload] = {}
         for at in range(0, len(missing), READ_CHUNK):
             asked = missing[at : at + READ_CHUNK]
-            read = {point.id: _look(point) for point in await self._index.get(asked, with_vectors=True)}
+            read = {point.id: point for point in await self._index.get(asked, with_vectors=True)}
+            payloads |= {one: point.payload for one, point in read.items()}
             for one in asked:
-                fresh[one] = read.get(one)
+                fresh[one] = _look(read[one]) if one in read else None
                 self._kept[one] = (now + REMEMBERED_SECONDS, fresh[one])
                 self._kept.move_to_end(one)
         while len(self._kept) > REMEMBERED:
             self._kept.popitem(last=False)
-        return {one: look for one, look in fresh.items() if look is not None}
+        return {one: look for one, look in fresh.items() if look is not None}, payloads
 
 
 def _look(point: StoredPoint) -> Look | None:

@@ -49,6 +49,8 @@ class Judged:
     ranked: Sequence[Ranked]
     relevance: Callable[[float], float | None] = lambda _: None
     duplicates: Mapping[UUID, int] = field(default_factory=dict)
+    payloads: Mapping[UUID, PointPayload] = field(default_factory=dict)
+    """What was read on the way, of any status."""
 
 
 class Searcher:
@@ -108,7 +110,7 @@ class Searcher:
 
     async def found(self, page: Sequence[Ranked], judged: Judged) -> list[Found]:
         """Results with what is known of them, without those that went since they were ranked."""
-        return _found(page, await self._payloads([one.id for one in page]), judged)
+        return _found(page, await self._payloads([one.id for one in page], judged), judged)
 
     async def one(self, image: UUID, *, status: Status | None, vector: bool) -> StoredPoint:
         """One image by its id, of any status where that is None. Raises `Problem` 404, saying what became of it."""
@@ -143,7 +145,7 @@ class Searcher:
             last = page[-1]
             depth = next(number for number, one in enumerate(ranked, 1) if one.id == last.id)
             cursor = cursor_of(Place(last.score, last.id, depth), digest)
-        payloads = await self._payloads([one.id for one in page])
+        payloads = await self._payloads([one.id for one in page], judged)
         steps.done("payload")
         return Results(_found(page, payloads, judged), cursor, steps.ms)
 
@@ -184,7 +186,7 @@ class Searcher:
         ranked = await self._index.rank(vector, limit=DATED_DEPTH, threshold=_least(options, scale), where=where)
         judged = await self._judged(ranked, options, scale)
         steps.done("search")
-        payloads = await self._payloads([one.id for one in judged.ranked])
+        payloads = await self._payloads([one.id for one in judged.ranked], judged)
         dated = [(getattr(payloads[one.id], date.value), one.id, one) for one in judged.ranked if one.id in payloads]
         dated.sort(key=lambda one: date_order(one[0], one[1], newest_first=newest_first))
         rest = after_date(place, dated, newest_first=newest_first)
@@ -205,12 +207,15 @@ class Searcher:
 
     async def _judged(self, ranked: Sequence[Ranked], ranking: Ranking, scale: Scale | None) -> Judged:
         folded = await self._folding.fold(ranked) if ranking.fold else Folded(ranked, {})
-        return Judged(folded.ranked, scale.relevance if scale else lambda _: None, folded.duplicates)
+        relevance = scale.relevance if scale else lambda _: None
+        return Judged(folded.ranked, relevance, folded.duplicates, folded.payloads)
 
-    async def _payloads(self, ids: Sequence[UUID]) -> dict[UUID, PointPayload]:
+    async def _payloads(self, ids: Sequence[UUID], judged: Judged) -> dict[UUID, PointPayload]:
         # An image may go between the ranking and this; it is then not answered.
-        points = await self._index.get(ids) if ids else []
-        return {point.id: point.payload for point in points if point.payload.status is Status.INDEXED}
+        unread = [one for one in ids if one not in judged.payloads]
+        read = {point.id: point.payload for point in await self._index.get(unread)} if unread else {}
+        known = {one: judged.payloads.get(one) or read.get(one) for one in ids}
+        return {one: payload for one, payload in known.items() if payload and payload.status is Status.INDEXED}
 
     async def _stored(self, image: UUID) -> StoredPoint:
         return await self.one(image, status=Status.INDEXED, vector=True)
