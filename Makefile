@@ -2,6 +2,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow check fix lock bench bench-duplicates bench-models bench-queries bench-retag load docs screenshots stack-up stack-down clean
 
+# Containers and CI often set it; each of the many processes would then compile torch anew, for 10 to 15 s.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,9 +27,10 @@ demo: install ## Index a few hundred sample images and search them
 	$(BIN)/sightline demo
 
 # Most of the time tests wait for one another's servers; of more than two, each starts a broker of its own.
+# In the order of files the slow ones come first, so that no worker is left alone with one.
 test: install ## Every test but the slow ones, on the real servers it can start
 	@$(BIN)/python -m deploy.stack fetch
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: install ## The slow suites: kill -9 twenty times, outages of a minute, long property runs
 	@$(BIN)/python -m deploy.stack fetch
