@@ -9,12 +9,11 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, Request, Response
 
-from encoders.encoder import Modality
-from schemas.errors import ConfigurationError
 from services.search.answers import json_response
 from services.search.body import decode_base64, read_form_file, read_json, too_large_image
 from services.search.embedding import EmbeddingEngine
 from services.search.limits import SearchLimits
+from services.search.modality import check_takes_images, vectors_of_words
 from services.search.problems import Problem, ProblemKind, bad_parameter
 from services.search.ranking.examples import ImageFetcher
 from services.search.vectors.embed_answers import (
@@ -143,6 +142,13 @@ class _Vectors:
         self._urls = UrlEmbedder(engine, urls)
 
     async def of_texts(self, texts: Sequence[str]) -> list[list[float]]:
+        self.check_texts(texts)
+        if not texts:
+            return []
+        vectors: list[list[float]] = (await vectors_of_words(self._engine, texts)).tolist()
+        return vectors
+
+    def check_texts(self, texts: Sequence[str]) -> None:
         most = self._limits.texts
         if len(texts) > most:
             raise bad_parameter(
@@ -150,20 +156,6 @@ class _Vectors:
             )
         for number, text in enumerate(texts):
             self.check_text(f"texts.{number}", text)
-        if not texts:
-            return []
-        try:
-            vectors: list[list[float]] = (await self._engine.embed_texts(texts)).tolist()
-        except ConfigurationError as error:
-            if self._engine.encoder.modality is not Modality.IMAGES:
-                raise
-            raise Problem(
-                422,
-                ProblemKind.MODEL_TAKES_NO_WORDS,
-                f"The model {self._engine.encoder.identity.model} gives words no vector: {error}",
-                "Send images here, and texts to a service whose model takes words (`sightline models` lists them).",
-            ) from error
-        return vectors
 
     def check_text(self, field: str, text: str) -> None:
         most = self._limits.text_characters
@@ -171,12 +163,12 @@ class _Vectors:
             raise bad_parameter(field, f"it has {len(text)} characters; at most {most} are read")
 
     async def of_upload(self, request: Request, field: str) -> list[float]:
-        self._check_takes_images()
+        check_takes_images(self._engine)
         file = await read_form_file(request, field, self._limits.image_body_bytes, strict=False)
         return await self.of_image(file.data, file.name)
 
     async def of_image(self, data: bytes, name: str = "") -> list[float]:
-        self._check_takes_images()
+        check_takes_images(self._engine)
         if len(data) > self._limits.image_bytes:
             raise too_large_image(self._limits)
         vector: list[float] = (await self._engine.embed_image(data, key=name or None)).vector.tolist()
@@ -190,14 +182,5 @@ class _Vectors:
             )
         if not urls:
             return []
-        self._check_takes_images()
+        check_takes_images(self._engine)
         return await self._urls.embed(urls)
-
-    def _check_takes_images(self) -> None:
-        if self._engine.encoder.modality is Modality.WORDS:
-            raise Problem(
-                422,
-                ProblemKind.MODEL_TAKES_NO_IMAGES,
-                f"The model {self._engine.encoder.identity.model} takes words only, so it gives images no vector.",
-                "Send texts here, and images to a service whose model takes them (`sightline models` lists them).",
-            )
