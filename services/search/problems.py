@@ -2,7 +2,7 @@
 
 - `Problem`: what the client can mend: a parameter, a body, an image, an id.
 - `DependencyUnavailable`: the index or a remote encoder is away: 503 with `Retry-After`.
-- `EngineFull`: more waits for the model than may: 429 with `Retry-After`.
+- `EngineFull`: more waits for the model, or to be fetched, than may: 429 with `Retry-After`.
 - any other `SightlineError` (an engine that is closing): 503 with `Retry-After`.
 - `ConfigurationError`: the operator must mend it (a foreign encoder, a wrong key): 503 without `Retry-After`.
 - anything else is a bug: 500, logged.
@@ -22,7 +22,6 @@ from imaging.formats import BadImage
 from runtime.access.refusals import members_at
 from runtime.log import Log
 from schemas.errors import ConfigurationError, DependencyUnavailable, SightlineError
-from services.search.load import RETRY_AFTER_SECONDS as ENGINE_RETRY_AFTER_SECONDS
 from services.search.load import EngineFull
 from stores.vectors import ForeignCollection
 
@@ -51,6 +50,7 @@ class ProblemKind(StrEnum):
     MODEL_TAKES_NO_WORDS = "model-takes-no-words"
     MODEL_GIVES_NO_TAGS = "model-gives-no-tags"
     TOO_MANY_JOBS = "too-many-jobs"
+    FORBIDDEN = "forbidden"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     REFUSED = "refused"
     TOO_MANY_REQUESTS = "too-many-requests"
@@ -161,9 +161,9 @@ def install_handlers(app: FastAPI) -> None:
         problem = Problem(
             429,
             ProblemKind.TOO_MANY_REQUESTS,
-            f"The model is asked more than it can answer: {error}.",
+            f"More is asked than can be answered: {error}.",
             "Wait as many seconds as Retry-After says, and ask fewer things at a time.",
-            headers={"Retry-After": str(ENGINE_RETRY_AFTER_SECONDS)},
+            headers={"Retry-After": str(error.retry_after)},
         )
         return told(request, problem)
 

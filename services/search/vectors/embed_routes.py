@@ -4,11 +4,11 @@ Where two of them share a path, the request's own shape tells which answer is wa
 those services do.
 """
 
-import asyncio
 from collections.abc import Sequence
 
 from fastapi import APIRouter, Request, Response
 
+from services.search.access import caller_of
 from services.search.answers import json_response
 from services.search.body import decode_base64, read_form_file, read_json, too_large_image
 from services.search.embedding import EmbeddingEngine
@@ -16,6 +16,7 @@ from services.search.limits import SearchLimits
 from services.search.modality import check_takes_images, vectors_of_words
 from services.search.problems import Problem, ProblemKind, bad_parameter
 from services.search.ranking.examples import ImageFetcher
+from services.search.together import both, while_connected
 from services.search.vectors.embed_answers import (
     API_VERSION,
     BareEmbedding,
@@ -105,7 +106,7 @@ def embed_router(engine: EmbeddingEngine, limits: SearchLimits, urls: ImageFetch
                 'Send the image in a form, like `curl -F file=@photo.jpg`, or {"urls": ["https://..."]} as JSON.',
             )
         body = await read_json(request, UrlsBody, limits.json_bytes)
-        return json_response({"embeddings": await vectors.of_urls(body.urls)})
+        return json_response({"embeddings": await while_connected(request, vectors.of_urls(body.urls, request))})
 
     @router.post(
         "/embed/image/base64",
@@ -127,7 +128,10 @@ def embed_router(engine: EmbeddingEngine, limits: SearchLimits, urls: ImageFetch
     async def embed_mixed(request: Request) -> Response:
         """Unit vectors for texts and for images by their URLs, each in order; a URL that fails has an empty one."""
         body = await read_json(request, MixedBody, limits.json_bytes)
-        texts, images = await asyncio.gather(vectors.of_texts(body.texts), vectors.of_urls(body.urls))
+        # No URL is fetched for a request that cannot be answered.
+        vectors.check_texts(body.texts)
+        work = both(vectors.of_texts(body.texts), vectors.of_urls(body.urls, request))
+        texts, images = await while_connected(request, work)
         return json_response({"text_embeddings": texts, "image_embeddings": images})
 
     return router
@@ -174,7 +178,7 @@ class _Vectors:
         vector: list[float] = (await self._engine.embed_image(data, key=name or None)).vector.tolist()
         return vector
 
-    async def of_urls(self, urls: Sequence[str]) -> list[list[float]]:
+    async def of_urls(self, urls: Sequence[str], request: Request) -> list[list[float]]:
         most = self._limits.urls
         if len(urls) > most:
             raise bad_parameter(
@@ -183,4 +187,4 @@ class _Vectors:
         if not urls:
             return []
         check_takes_images(self._engine)
-        return await self._urls.embed(urls)
+        return await self._urls.embed(urls, caller_of(request).name)
