@@ -15,7 +15,7 @@ from services.search.body import read_form_file, too_large_image
 from services.search.filters.options import SearchOptions
 from services.search.limits import SearchLimits
 from services.search.problems import Problem, ProblemKind
-from services.search.ranking.examples import Example, SentImage
+from services.search.ranking.examples import Example, sent_image
 from services.search.ranking.query import Searcher
 from services.search.vectors.embed_answers import form_body
 
@@ -97,7 +97,8 @@ def photo_search_router(searcher: Searcher, limits: SearchLimits, kept: KeptSear
         file = await read_form_file(request, "image", limits.image_body_bytes, also=("photo", "file"), strict=False)
         if len(file.data) > limits.image_bytes:
             raise too_large_image(limits)
-        found = (await searcher.search([Example(SentImage(file.data, file.name), path="image")], options)).found
+        photo = Example(await sent_image(file.data, file.name), path="image")
+        found = (await searcher.search([photo], options)).found
         search = uuid4()
         answer: dict[str, Any] = {"success": True, "search_id": str(search), "count": len(found)}
         searches.keep(search, to_json(answer | {"results": results_json(found)}))

@@ -27,6 +27,8 @@ from stores.vectors import StoredPoint, Vector
 CANCELLED = 1e-3
 """A sum shorter than this part of its weights points nowhere: what is left is rounding."""
 
+SMALL_BYTES = 1024 * 1024
+
 REMEMBERED = 256
 """Vectors of words that are kept, for the pages and refinements that follow a search."""
 
@@ -71,6 +73,11 @@ class SentImage:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "checksum", zlib.crc32(self.data))
+
+
+async def sent_image(data: bytes, name: str = "") -> SentImage:
+    """An image that was sent. The checksum of a large one is made in a thread: it takes 20 ms for 64 MiB."""
+    return SentImage(data, name) if len(data) <= SMALL_BYTES else await asyncio.to_thread(SentImage, data, name)
 
 
 Subject: TypeAlias = Words | IndexedImage | LinkedImage | SentImage

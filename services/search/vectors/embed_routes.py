@@ -10,7 +10,8 @@ from fastapi import APIRouter, Request, Response
 
 from services.search.access import caller_of
 from services.search.answers import json_response
-from services.search.body import decode_base64, read_form_file, read_json, too_large_image
+from services.search.base64_images import decode_base64
+from services.search.body import read_form_file, read_json, too_large_image
 from services.search.embedding import EmbeddingEngine
 from services.search.limits import SearchLimits
 from services.search.modality import check_takes_images, vectors_of_words
@@ -117,7 +118,8 @@ def embed_router(engine: EmbeddingEngine, limits: SearchLimits, urls: ImageFetch
     async def embed_base64(request: Request) -> Response:
         """The unit vector of an image."""
         body = await read_json(request, Base64ImageBody, limits.base64_body_bytes)
-        return told(embedding=await vectors.of_image(decode_base64(body.image_base64, "image_base64")))
+        data = await decode_base64(body.image_base64, "image_base64")
+        return told(embedding=await vectors.of_image(data))
 
     @router.post(
         "/embed/mixed",
