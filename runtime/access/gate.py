@@ -126,18 +126,18 @@ class Gate:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         judged = self._judge(scope["method"], headers, rule)
         if isinstance(judged, Refusal):
-            await self._refuse(judged, send)
+            await self._refuse(judged, scope, send)
             return
         name, allowance = self._counted(judged, scope, headers, rule)
         if not self._in_hand.enter(name, allowance):
-            await self._refuse(_at_a_time(allowance), send)
+            await self._refuse(_at_a_time(allowance), scope, send)
             return
         size = body_size(headers) if rule.door is Door.KEY and rule.scope is not Scope.INGEST else 0
         self._body_bytes += size
         try:
             refusal = self._too_much(name, allowance, size)
             if refusal is not None:
-                await self._refuse(refusal, send)
+                await self._refuse(refusal, scope, send)
                 return
             scope.setdefault("state", {})[CALLER] = judged
             await self._app(scope, receive, self._guarded(send))
@@ -195,9 +195,9 @@ class Gate:
         forwarded = headers.get(b"x-forwarded-for", b"").decode("latin-1")
         return client_address(peer, forwarded, self._policy.trusted_proxies), self._policy.each_address
 
-    async def _refuse(self, refusal: Refusal, send: Send) -> None:
+    async def _refuse(self, refusal: Refusal, scope: AsgiScope, send: Send) -> None:
         self._refused.labels(refusal.reason).inc()
-        await refusal.answer(send)
+        await refusal.answer(scope["path"], send)
 
     def _guarded(self, send: Send) -> Send:
         async def guarded(message: Message) -> None:

@@ -47,8 +47,8 @@ class Refusal:
     headers: Mapping[str, str] = field(default_factory=dict)
     members: Mapping[str, object] = field(default_factory=dict)
 
-    async def answer(self, send: Send) -> None:
-        """Send it. The body of the request is left unread."""
+    async def answer(self, path: str, send: Send) -> None:
+        """Send it in answer to a request for a path. The body of the request is left unread."""
         body = json.dumps(
             {
                 "type": f"urn:sightline:problem:{self.kind}",
@@ -57,6 +57,7 @@ class Refusal:
                 "detail": self.detail,
                 "remedy": self.remedy,
                 **self.members,
+                **members_at(path),
             }
         ).encode()
         headers = {
@@ -68,6 +69,11 @@ class Refusal:
         pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": self.status, "headers": pairs})
         await send({"type": "http.response.body", "body": body})
+
+
+def members_at(path: str) -> Mapping[str, object]:
+    """What every error at a path has besides the fields of a problem, since the clients it is kept for look there."""
+    return {"success": False} if path.startswith("/api/") else {}
 
 
 def no_key(reason: Reason, detail: str) -> Refusal:

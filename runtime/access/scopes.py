@@ -55,6 +55,7 @@ RULES = (
     _rule(_READ, "/v1/.*", Door.KEY, Scope.SEARCH),
     _rule(_POST, "/v1/search", Door.KEY, Scope.SEARCH),
     _rule(None, "/api/.*", Door.KEY, Scope.SEARCH),
+    # POST /tag/directory asks for ADMIN itself where the folder is indexed, since it then writes as a retag does.
     _rule(None, "/(embed|tag)(/.*)?", Door.KEY, Scope.EMBED),
     _rule(_POST, "/events", Door.KEY, Scope.INGEST),
 )

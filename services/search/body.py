@@ -6,8 +6,6 @@ file name as text and would lose the bytes.
 """
 
 import asyncio
-import base64
-import binascii
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,17 +30,11 @@ a connection with unread bytes resets it, and most clients then report the reset
 _FORM_EXAMPLE = "Send it like `curl -F image=@photo.jpg`."
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body. Raises `Problem` 413 beyond `limit` bytes."""
+async def read_json(request: Request, model: type[M], limit: int) -> M:
+    """The body as JSON of a model. Raises `Problem` 413 beyond `limit` bytes, 400 for no JSON, 422 naming the field."""
     body = bytearray()
     async for chunk in _chunks(request, limit):
         body += chunk
-    return bytes(body)
-
-
-async def read_json(request: Request, model: type[M], limit: int) -> M:
-    """The body as JSON of a model. Raises `Problem` 413 beyond `limit` bytes, 400 for no JSON, 422 naming the field."""
-    body = await read_body(request, limit)
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
@@ -120,20 +112,6 @@ async def read_form(
     return Form(
         FormFile(bytes(form.file), form.file_name), {field: _text(field, form.sent[field]) for field in form.sent}
     )
-
-
-def decode_base64(text: str, field: str) -> bytes:
-    """The bytes of an image in base64, or in a `data:` URL. Raises `Problem` 422 naming the field."""
-    if text.startswith("data:"):
-        text = text.partition(",")[2]
-    try:
-        # MIME breaks base64 into lines; any other stray character means that it is no base64 at all.
-        data = base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise bad_parameter(field, f"it is no base64: {error}") from None
-    if not data:
-        raise bad_parameter(field, "it is empty")
-    return data
 
 
 def too_large_image(limits: SearchLimits) -> Problem:

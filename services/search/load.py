@@ -18,7 +18,11 @@ RETRY_AFTER_SECONDS = 1
 
 
 class EngineFull(SightlineError):
-    """As much waits for the model as may; nothing of this request was begun."""
+    """As much waits for the model as may; nothing of this request was begun. `retry_after` is in seconds."""
+
+    def __init__(self, detail: str, retry_after: int = RETRY_AFTER_SECONDS) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class BoundedEngine:

@@ -10,13 +10,12 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from imaging.formats import BadImage
 from services.search.answers import Result, json_response, results_json
 from services.search.body import read_form_file, too_large_image
 from services.search.filters.options import SearchOptions
 from services.search.limits import SearchLimits
-from services.search.problems import Problem, ProblemKind, bad_image
-from services.search.ranking.examples import Example, SentImage
+from services.search.problems import Problem, ProblemKind
+from services.search.ranking.examples import Example, sent_image
 from services.search.ranking.query import Searcher
 from services.search.vectors.embed_answers import form_body
 
@@ -95,15 +94,11 @@ def photo_search_router(searcher: Searcher, limits: SearchLimits, kept: KeptSear
 
         Ask with GET /api/search-results/{search_id} for what was found.
         """
-        try:
-            file = await read_form_file(request, "image", limits.image_body_bytes, also=("photo", "file"), strict=False)
-            if len(file.data) > limits.image_bytes:
-                raise too_large_image(limits)
-            found = (await searcher.search([Example(SentImage(file.data, file.name), path="image")], options)).found
-        except BadImage as error:
-            raise _without_success(bad_image(error)) from None
-        except Problem as problem:
-            raise _without_success(problem) from None
+        file = await read_form_file(request, "image", limits.image_body_bytes, also=("photo", "file"), strict=False)
+        if len(file.data) > limits.image_bytes:
+            raise too_large_image(limits)
+        photo = Example(await sent_image(file.data, file.name), path="image")
+        found = (await searcher.search([photo], options)).found
         search = uuid4()
         answer: dict[str, Any] = {"success": True, "search_id": str(search), "count": len(found)}
         searches.keep(search, to_json(answer | {"results": results_json(found)}))
@@ -118,20 +113,12 @@ def photo_search_router(searcher: Searcher, limits: SearchLimits, kept: KeptSear
         """What was found, best first, for an hour."""
         found = searches.get(search)
         if found is None:
-            raise _without_success(
-                Problem(
-                    404,
-                    ProblemKind.NO_SUCH_SEARCH,
-                    f"No search has the id {search}: there never was one here, or it was too long ago.",
-                    "Search by the photo again; what is found is kept for an hour, by the process that searched.",
-                )
+            raise Problem(
+                404,
+                ProblemKind.NO_SUCH_SEARCH,
+                f"No search has the id {search}: there never was one here, or it was too long ago.",
+                "Search by the photo again; what is found is kept for an hour, by the process that searched.",
             )
         return Response(found, media_type="application/json")
 
     return router
-
-
-def _without_success(problem: Problem) -> Problem:
-    """The problem with the field that clients of this path look at."""
-    problem.members["success"] = False
-    return problem

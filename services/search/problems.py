@@ -2,7 +2,7 @@
 
 - `Problem`: what the client can mend: a parameter, a body, an image, an id.
 - `DependencyUnavailable`: the index or a remote encoder is away: 503 with `Retry-After`.
-- `EngineFull`: more waits for the model than may: 429 with `Retry-After`.
+- `EngineFull`: more waits for the model, or to be fetched, than may: 429 with `Retry-After`.
 - any other `SightlineError` (an engine that is closing): 503 with `Retry-After`.
 - `ConfigurationError`: the operator must mend it (a foreign encoder, a wrong key): 503 without `Retry-After`.
 - anything else is a bug: 500, logged.
@@ -19,9 +19,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from imaging.formats import BadImage
+from runtime.access.refusals import members_at
 from runtime.log import Log
 from schemas.errors import ConfigurationError, DependencyUnavailable, SightlineError
-from services.search.load import RETRY_AFTER_SECONDS as ENGINE_RETRY_AFTER_SECONDS
 from services.search.load import EngineFull
 from stores.vectors import ForeignCollection
 
@@ -50,6 +50,7 @@ class ProblemKind(StrEnum):
     MODEL_TAKES_NO_WORDS = "model-takes-no-words"
     MODEL_GIVES_NO_TAGS = "model-gives-no-tags"
     TOO_MANY_JOBS = "too-many-jobs"
+    FORBIDDEN = "forbidden"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     REFUSED = "refused"
     TOO_MANY_REQUESTS = "too-many-requests"
@@ -131,69 +132,73 @@ def validation_errors(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, str
 
 
 def install_handlers(app: FastAPI) -> None:
-    """Make every error of the app a problem."""
+    """Make every error of the app a problem, with what clients of its path expect besides."""
     log = Log("sightline.search")
 
+    def told(request: Request, problem: Problem) -> Response:
+        problem.members |= members_at(request.scope["path"])
+        return problem.response()
+
     @app.exception_handler(Problem)
-    async def problem(_: Request, error: Problem) -> Response:
-        return error.response()
+    async def problem(request: Request, error: Problem) -> Response:
+        return told(request, error)
 
     @app.exception_handler(BadImage)
-    async def no_image(_: Request, error: BadImage) -> Response:
-        return bad_image(error).response()
+    async def no_image(request: Request, error: BadImage) -> Response:
+        return told(request, bad_image(error))
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
-        return bad_parameters(validation_errors(error.errors())).response()
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        return told(request, bad_parameters(validation_errors(error.errors())))
 
     @app.exception_handler(DependencyUnavailable)
-    async def away(_: Request, error: DependencyUnavailable) -> Response:
+    async def away(request: Request, error: DependencyUnavailable) -> Response:
         log.warning("dependency_unavailable", str(error), stage="search", dependency=error.dependency)
-        return _unavailable(f"{error.dependency}: {error.detail}", error.remedy).response()
+        return told(request, _unavailable(f"{error.dependency}: {error.detail}", error.remedy))
 
     @app.exception_handler(EngineFull)
-    async def full(_: Request, error: EngineFull) -> Response:
-        return Problem(
+    async def full(request: Request, error: EngineFull) -> Response:
+        problem = Problem(
             429,
             ProblemKind.TOO_MANY_REQUESTS,
-            f"The model is asked more than it can answer: {error}.",
+            f"More is asked than can be answered: {error}.",
             "Wait as many seconds as Retry-After says, and ask fewer things at a time.",
-            headers={"Retry-After": str(ENGINE_RETRY_AFTER_SECONDS)},
-        ).response()
+            headers={"Retry-After": str(error.retry_after)},
+        )
+        return told(request, problem)
 
     @app.exception_handler(SightlineError)
-    async def not_now(_: Request, error: SightlineError) -> Response:
+    async def not_now(request: Request, error: SightlineError) -> Response:
         log.warning("request_refused", str(error), stage="search")
-        return _unavailable(
-            str(error), "Try again in a moment; GET /readyz says whether the service is ready."
-        ).response()
+        remedy = "Try again in a moment; GET /readyz says whether the service is ready."
+        return told(request, _unavailable(str(error), remedy))
 
     @app.exception_handler(ConfigurationError)
-    async def misconfigured(_: Request, error: ConfigurationError) -> Response:
+    async def misconfigured(request: Request, error: ConfigurationError) -> Response:
         foreign = isinstance(error, ForeignCollection)
         kind = ProblemKind.FOREIGN_ENCODER if foreign else ProblemKind.MISCONFIGURED
         log.warning(kind.replace("-", "_"), str(error), stage="search")
-        return Problem(
-            503, kind, str(error), "Trying again will not help: whoever runs this service has to change it."
-        ).response()
+        remedy = "Trying again will not help: whoever runs this service has to change it."
+        return told(request, Problem(503, kind, str(error), remedy))
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
-        return _http(request, error).response()
+        return told(request, _http(request, error))
 
     @app.exception_handler(ClientDisconnect)
     async def hung_up(_: Request, __: ClientDisconnect) -> Response:
         return Response(status_code=400)  # nobody is there to read it
 
     @app.exception_handler(Exception)
-    async def bug(_: Request, error: Exception) -> Response:
+    async def bug(request: Request, error: Exception) -> Response:
         log.error("request_failed", f"{type(error).__name__}: {error}"[:500])
-        return Problem(
+        problem = Problem(
             500,
             ProblemKind.BUG,
             "The request met an error that was not foreseen.",
             "The service's log has the details under the action request_failed; please report it.",
-        ).response()
+        )
+        return told(request, problem)
 
 
 def _unavailable(detail: str, remedy: str) -> Problem:

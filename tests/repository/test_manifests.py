@@ -17,6 +17,7 @@ from runtime.probe_routes import probe_router
 from runtime.probes import Probes
 from runtime.settings import KafkaSettings, Settings, load_settings, setting_names
 from schemas.topics import IMAGE_EMBEDDINGS, IMAGE_EVENTS, NOTIFICATIONS
+from services.search.photo_search import KEPT_SECONDS
 from tests.repository.built import (
     CONSUMERS,
     FOLDERS,
@@ -231,6 +232,13 @@ def test_every_service_leads_to_pods_and_a_port_of_theirs(folder: str) -> None:
         ports = {port["name"] for port in container(built(folder), workload["metadata"]["name"])["ports"]}
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
     assert {"ingest", "search"} <= {one["metadata"]["name"] for one in of_kind(built(folder), "Service")}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_whoever_searched_by_a_photo_is_sent_to_the_same_pod_while_it_keeps_what_was_found(folder: str) -> None:
+    service = named(built(folder), "Service", "search")["spec"]
+    assert service["sessionAffinity"] == "ClientIP"
+    assert service["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"] >= KEPT_SECONDS
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -19,12 +19,15 @@ import numpy as np
 from imaging.formats import BadImage
 from schemas.dead_letter import RejectReason
 from services.search.embedding import EmbeddingEngine
+from services.search.modality import check_takes_images, vectors_of_words
 from services.search.problems import Problem, ProblemKind, bad_image, bad_parameter
 from services.search.urls.url_images import UrlRefused
 from stores.vectors import StoredPoint, Vector
 
 CANCELLED = 1e-3
 """A sum shorter than this part of its weights points nowhere: what is left is rounding."""
+
+SMALL_BYTES = 1024 * 1024
 
 REMEMBERED = 256
 """Vectors of words that are kept, for the pages and refinements that follow a search."""
@@ -70,6 +73,11 @@ class SentImage:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "checksum", zlib.crc32(self.data))
+
+
+async def sent_image(data: bytes, name: str = "") -> SentImage:
+    """An image that was sent. The checksum of a large one is made in a thread: it takes 20 ms for 64 MiB."""
+    return SentImage(data, name) if len(data) <= SMALL_BYTES else await asyncio.to_thread(SentImage, data, name)
 
 
 Subject: TypeAlias = Words | IndexedImage | LinkedImage | SentImage
@@ -126,8 +134,8 @@ class ExampleVectors:
     async def vector(self, examples: Sequence[Example]) -> Vector:
         """The one vector of several examples; shape (dimension,), unit length.
 
-        Raises `Problem` for an image or a URL that cannot be used (422), an id that is not there (404), and
-        examples that cancel out (422); `DependencyUnavailable` if the model is remote.
+        Raises `Problem` for an image or a URL that cannot be used (422), what the model does not take (422), an id
+        that is not there (404), and examples that cancel out (422); `DependencyUnavailable` if the model is remote.
         """
         words = [(example, example.subject.text) for example in examples if isinstance(example.subject, Words)]
         images = [example for example in examples if not isinstance(example.subject, Words)]
@@ -150,7 +158,7 @@ class ExampleVectors:
 
     async def _of_words(self, texts: Sequence[str]) -> list[Vector]:
         missing = [text for text in dict.fromkeys(texts) if text not in self._texts]
-        fresh = dict(zip(missing, await self._engine.embed_texts(missing), strict=True)) if missing else {}
+        fresh = dict(zip(missing, await vectors_of_words(self._engine, missing), strict=True)) if missing else {}
         vectors = [fresh[text] if text in fresh else self._texts[text] for text in texts]
         for text, vector in zip(texts, vectors, strict=True):
             self._texts[text] = vector
@@ -165,6 +173,7 @@ class ExampleVectors:
             return await self._of_words([subject.text])
         if isinstance(subject, IndexedImage):
             return [await self._of_indexed(subject.id)]
+        check_takes_images(self._engine)
         try:
             if isinstance(subject, LinkedImage):
                 return [await self._of_bytes(await self._fetched(subject.url, example.path), "")]

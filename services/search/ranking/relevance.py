@@ -28,6 +28,8 @@ from numpy.typing import NDArray
 from runtime.log import Log
 from services.search.collection import Collection
 from services.search.embedding import EmbeddingEngine
+from services.search.modality import vectors_of_words
+from services.search.problems import Problem
 from stores.cursor import cursor_at
 from stores.vectors import Vector, VectorIndex, Vectors, Where
 
@@ -45,7 +47,8 @@ LEAST_SAMPLE = 50
 
 REFRESH_SECONDS = 300.0
 GROWING_SECONDS = 10.0
-"""How old a sample may be: one that is whole, and one of a collection that is smaller than a sample."""
+"""How old a sample may be: one that is whole, and one that will be more in a moment, of a collection that is smaller
+than a sample, or where the usual words could not be embedded for now."""
 
 PATIENCE_SECONDS = 1.0
 """How long the first search waits for the first sample."""
@@ -120,7 +123,7 @@ def scale_of(query: Vector, background: Vectors, usual: Usual) -> Scale:
 
 @dataclass(frozen=True)
 class Background:
-    """A sample of a collection, and what usual queries score on it; `words` is None where no words were embedded."""
+    """A sample of a collection, and what usual queries score on it; `words` is None where they have no vectors."""
 
     vectors: Vectors
     images: Usual
@@ -165,6 +168,7 @@ class Calibration:
         self._tried = -math.inf
         self._making: asyncio.Task[None] | None = None
         self._words: tuple[str, NDArray[np.float32]] | None = None
+        self._words_are_to_come = False
 
     async def of(self, query: Vector, *, images: float) -> Scale | None:
         """The scale of a unit vector that was made of images by the share `images`, 0 to 1, and of words else.
@@ -193,7 +197,7 @@ class Calibration:
     @property
     def _lifetime(self) -> float:
         background = self._background
-        whole = background is not None and background.words is not None and len(background.vectors) >= SAMPLE
+        whole = background is not None and not self._words_are_to_come and len(background.vectors) >= SAMPLE
         return REFRESH_SECONDS if whole else GROWING_SECONDS
 
     async def _make(self, space: str) -> None:
@@ -220,12 +224,17 @@ class Calibration:
         return np.concatenate([first.vectors, rest.vectors[before]]) if before.any() else first.vectors
 
     async def _usual_words(self, space: str) -> NDArray[np.float32] | None:
+        """Their vectors; None where the model here is another one, gives words none, or does not answer."""
+        self._words_are_to_come = False
         if self._engine.encoder.identity.space != space:
             return None
         if self._words is None or self._words[0] != space:
             try:
-                self._words = (space, await self._engine.embed_texts(USUAL_WORDS))
+                self._words = (space, await vectors_of_words(self._engine, USUAL_WORDS))
+            except Problem:  # words have no vectors, now and ever, and whoever searches by some is told so
+                return None
             except Exception as error:
+                self._words_are_to_come = True
                 self._log.warning("not_calibrated", f"no relevance for words for now: {error}; it is tried again")
                 return None
         return self._words[1]

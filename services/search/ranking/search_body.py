@@ -5,11 +5,12 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from services.search.body import Form, decode_base64, too_large_image
+from services.search.base64_images import decode_base64
+from services.search.body import Form, too_large_image
 from services.search.filters.filter_json import FILTER_EXAMPLE
 from services.search.limits import SearchLimits
 from services.search.problems import bad_parameter
-from services.search.ranking.examples import Example, IndexedImage, LinkedImage, SentImage, Subject, Words
+from services.search.ranking.examples import Example, IndexedImage, LinkedImage, Subject, Words, sent_image
 
 SUBJECTS = ("text", "id", "url", "image_base64")
 
@@ -32,17 +33,17 @@ class SubjectBody(BaseModel):
         """Which of the subjects are given."""
         return [name for name in SUBJECTS if getattr(self, name) is not None]
 
-    def subject(self, path: str, limits: SearchLimits) -> Subject:
+    async def subject(self, path: str, limits: SearchLimits) -> Subject:
         """The one subject. Raises `Problem` 413 or 422 naming the field beneath `path`."""
         if self.id is not None:
             return IndexedImage(self.id)
         if self.url is not None:
             return LinkedImage(self.url)
         if self.image_base64 is not None:
-            data = decode_base64(self.image_base64, f"{path}image_base64")
+            data = await decode_base64(self.image_base64, f"{path}image_base64")
             if len(data) > limits.image_bytes:
                 raise too_large_image(limits)
-            return SentImage(data)
+            return await sent_image(data)
         return words(f"{path}text", self.text or "", limits)
 
 
@@ -81,23 +82,23 @@ class SearchBody(SubjectBody):
             )
         return self
 
-    def examples(self, limits: SearchLimits) -> list[Example]:
+    async def examples(self, limits: SearchLimits) -> list[Example]:
         """All that the search is made of. Raises `Problem` 413 or 422 naming the field."""
         if len(self.like or []) + len(self.unlike) > limits.examples:
             raise bad_parameter("like", f"at most {limits.examples} examples, unlike ones counted, make up a search")
         liked = (
-            [Example(self.subject("", limits), path=self.given()[0])]
+            [Example(await self.subject("", limits), path=self.given()[0])]
             if self.like is None
-            else _examples("like", self.like, limits)
+            else await _examples("like", self.like, limits)
         )
-        return liked + _examples("unlike", self.unlike, limits, sign=-1)
+        return liked + await _examples("unlike", self.unlike, limits, sign=-1)
 
 
-def examples_of_form(form: Form, limits: SearchLimits) -> list[Example]:
+async def examples_of_form(form: Form, limits: SearchLimits) -> list[Example]:
     """An uploaded image, and the words beside it; both count alike. Raises `Problem` 413 or 422."""
     if len(form.file.data) > limits.image_bytes:
         raise too_large_image(limits)
-    image = Example(SentImage(form.file.data, form.file.name), path="image")
+    image = Example(await sent_image(form.file.data, form.file.name), path="image")
     text = form.texts.get("text")
     return [image] if text is None else [image, Example(words("text", text, limits), path="text")]
 
@@ -112,9 +113,11 @@ def words(field: str, text: str, limits: SearchLimits) -> Words:
     return Words(stripped)
 
 
-def _examples(name: str, bodies: list[ExampleBody], limits: SearchLimits, *, sign: int = 1) -> list[Example]:
+async def _examples(name: str, bodies: list[ExampleBody], limits: SearchLimits, *, sign: int = 1) -> list[Example]:
     return [
-        Example(body.subject(f"{name}.{number}.", limits), sign * body.weight, f"{name}.{number}.{body.given()[0]}")
+        Example(
+            await body.subject(f"{name}.{number}.", limits), sign * body.weight, f"{name}.{number}.{body.given()[0]}"
+        )
         for number, body in enumerate(bodies)
     ]
 

@@ -88,11 +88,11 @@ def search_router(searcher: Searcher, limits: SearchLimits) -> APIRouter:
         if kind == "application/json":
             body = await read_json(request, SearchBody, limits.base64_body_bytes)
             conditions = () if body.filter is None else (filter_of(body.filter),)
-            return await answer(started, body.examples(limits), options, *conditions)
+            return await answer(started, await body.examples(limits), options, *conditions)
         if kind == "multipart/form-data":
             form = await read_form(request, "image", limits.image_body_bytes, texts=("text", "filter"))
             conditions = (filter_of_text(form.texts["filter"]),) if "filter" in form.texts else ()
-            return await answer(started, examples_of_form(form, limits), options, *conditions)
+            return await answer(started, await examples_of_form(form, limits), options, *conditions)
         raise Problem(
             415,
             ProblemKind.UNSUPPORTED_BODY,

@@ -11,6 +11,8 @@ from itertools import islice
 
 import numpy as np
 
+from runtime.access.gate import EVERYBODY, Caller
+from runtime.access.scopes import Scope
 from runtime.log import Log
 from schemas.collection import Status
 from schemas.errors import SightlineError
@@ -51,16 +53,19 @@ class DirectoryTagging:
         self._asked = asyncio.Event()
         self._log = Log("sightline.search")
 
-    async def start(self, directory: str, tags: Sequence[str], suffixes: Sequence[str], top_k: int) -> DirectoryJob:
+    async def start(
+        self, directory: str, tags: Sequence[str], suffixes: Sequence[str], top_k: int, caller: Caller = EVERYBODY
+    ) -> DirectoryJob:
         """Count the photos of a folder with one of these suffixes, whatever their case, and queue the job.
 
-        Raises `Problem`: 403 outside the roots, 404 where there is no such folder, 422 for what is no tag or cannot
-        be tagged with, 429 while too many jobs wait.
+        Raises `Problem`: 403 outside the roots, or where tags would be written into the index for a caller without
+        the scope `admin`, 404 where there is no such folder, 422 for what is no tag or cannot be tagged with, 429
+        while too many jobs wait.
         """
         wanted = checked_tags(tags)
         endings = tuple("." + suffix.lower().removeprefix(".") for suffix in suffixes)
         await self._photos.tagger(wanted, top_k)
-        place, files = await asyncio.to_thread(self._counted, directory, endings)
+        place, files = await asyncio.to_thread(self._counted, directory, endings, caller)
         if len(self._waiting) >= WAITING_JOBS:
             raise Problem(
                 429,
@@ -88,8 +93,10 @@ class DirectoryTagging:
                 task.cancel()
             await asyncio.gather(working, stopping, return_exceptions=True)
 
-    def _counted(self, directory: str, endings: tuple[str, ...]) -> tuple[Place, int]:
+    def _counted(self, directory: str, endings: tuple[str, ...], caller: Caller) -> tuple[Place, int]:
         place = self._photos.roots.place(directory)
+        if self._indexed_as(place) is not None and not caller.may(Scope.ADMIN):
+            raise _may_not_write(caller)
         if not place.path.is_dir():
             raise Problem(
                 404,
@@ -98,6 +105,10 @@ class DirectoryTagging:
                 "Name a folder that exists; a single photo is tagged by POST /tag/image.",
             )
         return place, sum(1 for _ in place.root.files(place.key, endings))
+
+    def _indexed_as(self, place: Place) -> tuple[str, str] | None:
+        """Source and bucket of a place whose tags are written into the index."""
+        return None if self._index is None else place.root.indexed_as
 
     async def _work(self) -> None:
         while True:
@@ -132,9 +143,10 @@ class DirectoryTagging:
     async def _tag_indexed(self, job: DirectoryJob, tagger: Tagger) -> Iterator[str]:
         """Tag what the index holds, or is about to hold; answer the keys of the others."""
         files = job.place.root.files(job.place.key, job.endings)
-        if self._index is None or job.place.root.indexed_as is None:
+        indexed_as = self._indexed_as(job.place)
+        if self._index is None or indexed_as is None:
             return files
-        tagging = _IndexedPhotos(self._index, job, tagger, *job.place.root.indexed_as)
+        tagging = _IndexedPhotos(self._index, job, tagger, *indexed_as)
         missing = await tagging.tag(files)
         idle = 0.0
         while missing and idle < self._patience:
@@ -187,6 +199,19 @@ class _IndexedPhotos:
         )
         for several in tags:
             self._job.has_stored(several)
+
+
+def _may_not_write(caller: Caller) -> Problem:
+    """As the gate refuses a key that lacks a scope. It lets `embed` pass here, for folders that are only read."""
+    return Problem(
+        403,
+        ProblemKind.FORBIDDEN,
+        f"The key {caller.name} lacks the scope admin: this folder is indexed, so everybody would search by its tags.",
+        "Use a key that has both: `sightline keys new --name NAME --scope embed,admin` makes one. POST /tag/image tags "
+        "a photo and changes nothing.",
+        headers={"WWW-Authenticate": f'Bearer realm="sightline", error="insufficient_scope", scope="{Scope.ADMIN}"'},
+        scope=Scope.ADMIN.value,
+    )
 
 
 def _rows(vectors: Sequence[Vectors]) -> Vectors:

@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from services.search.access import caller_of
 from services.search.answers import json_response
 from services.search.body import read_json
 from services.search.limits import SearchLimits
@@ -158,12 +159,14 @@ def tag_router(photos: PhotoTagging, folders: DirectoryTagging, limits: SearchLi
         openapi_extra=json_body(TagDirectoryBody),
     )
     async def tag_directory(request: Request) -> Response:
-        """Answers at once with the number of photos. Where the folder is indexed, its images get these tags: ask
-        `/v1/images?tag=cat` and `/v1/tags`. Of the others GET /tag/directory/{id} has the tags; `Location` names it.
+        """Answers at once with the number of photos. Where the folder is indexed, its images get these tags, which
+        needs the scope `admin` besides: ask `/v1/images?tag=cat` and `/v1/tags`. Of the others GET
+        /tag/directory/{id} has the tags; `Location` names it.
         """
         _require_json(request)
         body = await read_json(request, TagDirectoryBody, limits.json_bytes)
-        job = await folders.start(body.directory_path, body.tags, body.file_extensions, body.top_k)
+        caller = caller_of(request)
+        job = await folders.start(body.directory_path, body.tags, body.file_extensions, body.top_k, caller)
         where = f"/tag/directory/{job.id}"
         verb = "photo is" if job.files_count == 1 else "photos are"
         answer = json_response(

@@ -4,19 +4,20 @@ Where two of them share a path, the request's own shape tells which answer is wa
 those services do.
 """
 
-import asyncio
 from collections.abc import Sequence
 
 from fastapi import APIRouter, Request, Response
 
-from encoders.encoder import Modality
-from schemas.errors import ConfigurationError
+from services.search.access import caller_of
 from services.search.answers import json_response
-from services.search.body import decode_base64, read_form_file, read_json, too_large_image
+from services.search.base64_images import decode_base64
+from services.search.body import read_form_file, read_json, too_large_image
 from services.search.embedding import EmbeddingEngine
 from services.search.limits import SearchLimits
+from services.search.modality import check_takes_images, vectors_of_words
 from services.search.problems import Problem, ProblemKind, bad_parameter
 from services.search.ranking.examples import ImageFetcher
+from services.search.together import both, while_connected
 from services.search.vectors.embed_answers import (
     API_VERSION,
     BareEmbedding,
@@ -106,7 +107,7 @@ def embed_router(engine: EmbeddingEngine, limits: SearchLimits, urls: ImageFetch
                 'Send the image in a form, like `curl -F file=@photo.jpg`, or {"urls": ["https://..."]} as JSON.',
             )
         body = await read_json(request, UrlsBody, limits.json_bytes)
-        return json_response({"embeddings": await vectors.of_urls(body.urls)})
+        return json_response({"embeddings": await while_connected(request, vectors.of_urls(body.urls, request))})
 
     @router.post(
         "/embed/image/base64",
@@ -117,7 +118,8 @@ def embed_router(engine: EmbeddingEngine, limits: SearchLimits, urls: ImageFetch
     async def embed_base64(request: Request) -> Response:
         """The unit vector of an image."""
         body = await read_json(request, Base64ImageBody, limits.base64_body_bytes)
-        return told(embedding=await vectors.of_image(decode_base64(body.image_base64, "image_base64")))
+        data = await decode_base64(body.image_base64, "image_base64")
+        return told(embedding=await vectors.of_image(data))
 
     @router.post(
         "/embed/mixed",
@@ -128,7 +130,10 @@ def embed_router(engine: EmbeddingEngine, limits: SearchLimits, urls: ImageFetch
     async def embed_mixed(request: Request) -> Response:
         """Unit vectors for texts and for images by their URLs, each in order; a URL that fails has an empty one."""
         body = await read_json(request, MixedBody, limits.json_bytes)
-        texts, images = await asyncio.gather(vectors.of_texts(body.texts), vectors.of_urls(body.urls))
+        # No URL is fetched for a request that cannot be answered.
+        vectors.check_texts(body.texts)
+        work = both(vectors.of_texts(body.texts), vectors.of_urls(body.urls, request))
+        texts, images = await while_connected(request, work)
         return json_response({"text_embeddings": texts, "image_embeddings": images})
 
     return router
@@ -143,6 +148,13 @@ class _Vectors:
         self._urls = UrlEmbedder(engine, urls)
 
     async def of_texts(self, texts: Sequence[str]) -> list[list[float]]:
+        self.check_texts(texts)
+        if not texts:
+            return []
+        vectors: list[list[float]] = (await vectors_of_words(self._engine, texts)).tolist()
+        return vectors
+
+    def check_texts(self, texts: Sequence[str]) -> None:
         most = self._limits.texts
         if len(texts) > most:
             raise bad_parameter(
@@ -150,20 +162,6 @@ class _Vectors:
             )
         for number, text in enumerate(texts):
             self.check_text(f"texts.{number}", text)
-        if not texts:
-            return []
-        try:
-            vectors: list[list[float]] = (await self._engine.embed_texts(texts)).tolist()
-        except ConfigurationError as error:
-            if self._engine.encoder.modality is not Modality.IMAGES:
-                raise
-            raise Problem(
-                422,
-                ProblemKind.MODEL_TAKES_NO_WORDS,
-                f"The model {self._engine.encoder.identity.model} gives words no vector: {error}",
-                "Send images here, and texts to a service whose model takes words (`sightline models` lists them).",
-            ) from error
-        return vectors
 
     def check_text(self, field: str, text: str) -> None:
         most = self._limits.text_characters
@@ -171,18 +169,18 @@ class _Vectors:
             raise bad_parameter(field, f"it has {len(text)} characters; at most {most} are read")
 
     async def of_upload(self, request: Request, field: str) -> list[float]:
-        self._check_takes_images()
+        check_takes_images(self._engine)
         file = await read_form_file(request, field, self._limits.image_body_bytes, strict=False)
         return await self.of_image(file.data, file.name)
 
     async def of_image(self, data: bytes, name: str = "") -> list[float]:
-        self._check_takes_images()
+        check_takes_images(self._engine)
         if len(data) > self._limits.image_bytes:
             raise too_large_image(self._limits)
         vector: list[float] = (await self._engine.embed_image(data, key=name or None)).vector.tolist()
         return vector
 
-    async def of_urls(self, urls: Sequence[str]) -> list[list[float]]:
+    async def of_urls(self, urls: Sequence[str], request: Request) -> list[list[float]]:
         most = self._limits.urls
         if len(urls) > most:
             raise bad_parameter(
@@ -190,14 +188,5 @@ class _Vectors:
             )
         if not urls:
             return []
-        self._check_takes_images()
-        return await self._urls.embed(urls)
-
-    def _check_takes_images(self) -> None:
-        if self._engine.encoder.modality is Modality.WORDS:
-            raise Problem(
-                422,
-                ProblemKind.MODEL_TAKES_NO_IMAGES,
-                f"The model {self._engine.encoder.identity.model} takes words only, so it gives images no vector.",
-                "Send texts here, and images to a service whose model takes them (`sightline models` lists them).",
-            )
+        check_takes_images(self._engine)
+        return await self._urls.embed(urls, caller_of(request).name)

@@ -191,14 +191,16 @@ async def test_a_lone_image_waits_for_no_company() -> None:
 
 async def test_words_and_urgent_images_wait_for_no_batch() -> None:
     gate, decoding = Gate(), threading.Event()
+
+    def but_the_urgent_one(image: Image.Image) -> None:
+        assert image.getpixel((0, 0)) == colour(99) or decoding.wait(10)
+
     encoder = RecordingEncoder(before_forward=lambda images: gate(images) if images > 1 else None)
     async with EncoderEngine(encoder, batch_size=4, decode_threads=1, max_wait_seconds=10) as engine:
         gate.armed = True
         images = [asyncio.create_task(engine.embed_image(one_colour(n))) for n in range(1, 9)]
         assert await asyncio.to_thread(gate.reached.wait, 10)
-        encoder.before_prepare = lambda image: (
-            None if image.getpixel((0, 0)) == colour(99) else decoding.wait(10) or None
-        )
+        encoder.before_prepare = but_the_urgent_one
         images.append(asyncio.create_task(engine.embed_image(one_colour(9))))
         await until(lambda: encoder.preparing > 0)
         words = await asyncio.wait_for(engine.embed_texts(["boat"]), 10)

@@ -161,6 +161,17 @@ async def test_each_path_lets_its_scope_through_and_no_other(
                 assert f"--scope {scope}" in problem["remedy"]
 
 
+async def test_a_shops_client_finds_its_own_field_in_every_refusal_and_nobody_else_does(tmp_path: Path) -> None:
+    made = Made(tmp_path, replace(KEYS, each_key=Allowance(per_second=0.01, burst=1, at_a_time=1)))
+    for path, scope, expected in (("/api/search-by-image", "search", [False] * 3), ("/embed", "embed", [None] * 3)):
+        async with made.client("search.example") as client:
+            answers = [await client.post(path)]
+            answers += [await client.post(path, headers=made.key("ingest"))]
+            answers += [await client.post(path, headers=made.key(scope)) for _ in range(2)][1:]
+        assert [answer.status_code for answer in answers] == [401, 403, 429]
+        assert [answer.json().get("success") for answer in answers] == expected
+
+
 @pytest.mark.parametrize("form", ["Bearer {}", "bearer {}", "Bearer  {} "])
 async def test_a_key_comes_as_bearer_or_in_a_header_of_its_own(tmp_path: Path, form: str) -> None:
     made = Made(tmp_path, KEYS)

@@ -1,6 +1,8 @@
 """The embedding service of an image manager: its documented requests get their documented answers."""
 
+import asyncio
 import base64
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -9,6 +11,9 @@ import pytest
 
 from encoders.encoder import Modality
 from schemas.errors import ConfigurationError
+from services.search.base64_images import AT_ONCE, decode_base64
+from services.search.problems import Problem
+from services.search.ranking.examples import SentImage, sent_image
 from tests.unit.search.conftest import LIMITS
 from tests.unit.search.fakes import DIMENSION, FakeEngine, unit_vector
 
@@ -82,6 +87,53 @@ async def test_what_is_no_base64_is_named(client: httpx.AsyncClient, text: str) 
     answer = await client.post("/embed/image/base64", json={"image_base64": text})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "image_base64"
+
+
+async def meanwhile(work: Awaitable[Any]) -> tuple[Any, int]:
+    """What comes of the work, and how often others had their turn while it went on."""
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    running = asyncio.create_task(others())
+    done = await work
+    running.cancel()
+    return done, turns
+
+
+async def test_a_large_image_holds_nobody_up_while_it_is_decoded_and_read() -> None:
+    data = bytes(range(256)) * (8 * AT_ONCE // 256) + b"x"
+    plain = base64.b64encode(data).decode()
+    lines = "\r\n".join(plain[at : at + 76] for at in range(0, len(plain), 76))
+    for sent in (plain, lines, f"data:image/png;base64,{plain}", plain + "\n" * AT_ONCE):
+        decoded, turns = await meanwhile(decode_base64(sent, "image_base64"))
+        assert decoded == data
+        assert turns
+    image, turns = await meanwhile(sent_image(data))
+    assert image == SentImage(data)
+    assert turns
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda text: text + "!", lambda text: text[:-1], lambda text: "!" + text, lambda text: f"AA==\n{text}"],
+    ids=["at the end", "cut short", "at the beginning", "two in one"],
+)
+async def test_what_is_no_base64_in_any_piece_is_named(spoil: Callable[[str], str]) -> None:
+    # As long as a piece or many; one begins where padding ends.
+    for length in (3, 3 * AT_ONCE // 4 - 1, 3 * AT_ONCE // 4, 3 * AT_ONCE + 5):
+        text = spoil(base64.b64encode(b"x" * length).decode())
+        with pytest.raises(Problem) as raised:
+            await decode_base64(text, "like.0.image_base64")
+        assert raised.value.members["errors"][0]["field"] == "like.0.image_base64"  # type: ignore[index]
+    padded = base64.b64encode(b"x" * (3 * AT_ONCE // 4 - 1)).decode()
+    assert len(padded) == AT_ONCE
+    with pytest.raises(Problem, match="after padding"):
+        await decode_base64(padded + "AAAA", "image_base64")
 
 
 async def test_base64_of_no_image_is_a_bad_image_with_the_reason(client: httpx.AsyncClient) -> None:

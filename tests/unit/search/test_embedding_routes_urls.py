@@ -3,7 +3,8 @@
 import asyncio
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, MutableMapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -13,26 +14,41 @@ from prometheus_client import CollectorRegistry
 from runtime.log import JsonFormatter
 from runtime.probes import Probes
 from schemas.errors import DependencyUnavailable
+from services.search.limits import SearchLimits
+from services.search.load import EngineFull
 from services.search.service_app import embedding_app
 from services.search.urls.url_images import UrlRefused
-from services.search.vectors.url_embedding import AT_ONCE
+from services.search.vectors.url_embedding import AT_ONCE, SHARE, WAITING, UrlEmbedder
 from tests.unit.search.conftest import client_of
 from tests.unit.search.fakes import FakeEngine, unit_vector
 
+SLOW = "https://slow.example/"
+
 
 class Web:
-    """URLs with their bytes; all others are refused. Counts what is fetched at a time."""
+    """URLs with their bytes; those of a slow server hang, and all others are refused. Counts what is in hand."""
 
     def __init__(self, pages: Mapping[str, bytes]) -> None:
         self.pages = pages
+        self.asked: list[str] = []
         self.now = 0
         self.most = 0
+        self.changed = asyncio.Condition()
+
+    async def holds(self, fetches: int) -> None:
+        async with asyncio.timeout(10), self.changed:
+            await self.changed.wait_for(lambda: self.now == fetches)
 
     async def fetch(self, url: str) -> bytes:
+        self.asked.append(url)
         self.now += 1
         self.most = max(self.most, self.now)
         try:
+            async with self.changed:
+                self.changed.notify_all()
             await asyncio.sleep(0)
+            if url.startswith(SLOW):
+                await asyncio.Event().wait()
             if url not in self.pages:
                 raise UrlRefused
             return self.pages[url]
@@ -40,8 +56,8 @@ class Web:
             self.now -= 1
 
 
-def client(engine: FakeEngine, web: Web) -> httpx.AsyncClient:
-    return client_of(embedding_app(engine, probes=Probes(), registry=CollectorRegistry(), urls=web))
+def client(engine: FakeEngine, web: Web, limits: SearchLimits = SearchLimits()) -> httpx.AsyncClient:
+    return client_of(embedding_app(engine, probes=Probes(), registry=CollectorRegistry(), urls=web, limits=limits))
 
 
 def expected(*bodies: str | None) -> list[Any]:
@@ -98,6 +114,130 @@ async def test_only_a_few_are_in_hand_at_a_time_over_all_requests(engine: FakeEn
     assert [len(one.json()["embeddings"]) for one in answers] == [100, 100]
     assert answers[1].json()["embeddings"][7] == expected("IMG 107")[0]
     assert web.most == AT_ONCE
+
+
+# Slow servers
+
+
+def slow(count: int) -> list[str]:
+    return [f"{SLOW}{number}" for number in range(count)]
+
+
+@asynccontextmanager
+async def held(*requests: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
+    """Requests that go on meanwhile, and are given up at the end."""
+    tasks = [asyncio.create_task(one) for one in requests]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_one_request_with_many_slow_urls_does_not_keep_others_waiting(engine: FakeEngine) -> None:
+    web = Web(WEB)
+    async with client(engine, web) as asking, held(asking.post("/embed/image", json={"urls": slow(256)})):
+        await web.holds(SHARE)
+        async with asyncio.timeout(10):
+            answered = await asking.post("/embed/image", json={"urls": ASKED})
+        assert answered.json() == {"embeddings": expected("IMG 1", None, None, "IMG 2")}
+        assert web.now == SHARE < AT_ONCE
+
+
+async def test_several_requests_of_one_key_have_no_more_than_one(engine: FakeEngine) -> None:
+    web = Web(WEB)
+    embedder = UrlEmbedder(engine, web)
+    async with held(*(embedder.embed(slow(20), "greedy") for _ in range(9))):
+        await web.holds(SHARE)
+        async with asyncio.timeout(10):
+            assert await embedder.embed(ASKED, "modest") == expected("IMG 1", None, None, "IMG 2")
+        assert web.now == SHARE
+    assert web.now == 0, "whoever gives up leaves no fetch behind"
+    assert len(await embedder.embed(ASKED, "greedy")) == len(ASKED)
+
+
+async def test_when_too_many_urls_wait_the_answer_is_429_at_once(engine: FakeEngine) -> None:
+    web = Web(WEB)
+    async with client(engine, web, SearchLimits(urls=WAITING)) as asking:
+        async with held(asking.post("/embed/image", json={"urls": slow(WAITING)})):
+            await web.holds(SHARE)
+            answered = await asking.post("/embed/mixed", json={"texts": ["a"], "urls": ASKED})
+            assert answered.status_code == 429
+            assert int(answered.headers["retry-after"]) >= 1
+            assert answered.json()["type"] == "urn:sightline:problem:too-many-requests"
+            assert f"{WAITING} URLs wait to be fetched" in answered.json()["detail"]
+        assert (await asking.post("/embed/image", json={"urls": ASKED})).status_code == 200
+
+
+async def test_one_key_may_have_half_of_what_waits(engine: FakeEngine) -> None:
+    web = Web(WEB)
+    embedder = UrlEmbedder(engine, web, waiting=2 * SHARE + 2)
+    async with held(embedder.embed(slow(SHARE), "greedy")):
+        await web.holds(SHARE)
+        with pytest.raises(EngineFull, match=f"{SHARE} URLs of this caller wait"):
+            await embedder.embed(ASKED[:2], "greedy")
+        assert len(await embedder.embed(ASKED, "modest")) == len(ASKED)
+
+
+# A request that is over
+
+
+@pytest.mark.parametrize(
+    ("texts", "failure", "status"),
+    [(["a"] * 257, None, 422), (["a"], DependencyUnavailable("model", "it is away", "Wait"), 503)],
+    ids=["too many texts", "a model that is away"],
+)
+async def test_no_url_is_fetched_any_more_for_texts_that_fail(
+    engine: FakeEngine, texts: list[str], failure: Exception | None, status: int
+) -> None:
+    web = Web(WEB)
+    engine.failure = failure
+    async with client(engine, web) as asking, asyncio.timeout(10):
+        answered = await asking.post("/embed/mixed", json={"texts": texts, "urls": slow(20)})
+    assert answered.status_code == status, "not one of several errors, or of the URLs"
+    assert web.now == 0
+    assert len(web.asked) <= SHARE
+    assert failure or not web.asked, "what is known to fail begins nothing"
+
+
+async def test_a_url_that_meets_a_model_that_is_away_ends_the_other_fetches(engine: FakeEngine) -> None:
+    web = Web(WEB)
+    engine.failure = DependencyUnavailable("model", "it is away", "Wait")
+    async with client(engine, web) as asking, asyncio.timeout(10):
+        answered = await asking.post("/embed/image", json={"urls": [*slow(SHARE - 1), ASKED[0], *slow(20)]})
+    assert answered.status_code == 503
+    assert web.now == 0
+    assert web.asked == [*slow(SHARE - 1), ASKED[0]]
+
+
+@pytest.mark.parametrize("path", ["/embed/image", "/embed/mixed"])
+async def test_when_the_client_hangs_up_its_fetches_end(engine: FakeEngine, path: str) -> None:
+    web = Web(WEB)
+    app = embedding_app(engine, probes=Probes(), registry=CollectorRegistry(), urls=web)
+    hung_up = asyncio.Event()
+    arrives = [{"type": "http.request", "body": json.dumps({"urls": slow(20)}).encode(), "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        if arrives:
+            return arrives.pop()
+        await hung_up.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(_: MutableMapping[str, Any]) -> None:
+        pass
+
+    scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b"", "root_path": ""}
+    answering = asyncio.create_task(app(scope, receive, send))
+    await web.holds(SHARE)
+    hung_up.set()
+    async with asyncio.timeout(10):
+        await answering
+    assert web.now == 0
+    assert len(web.asked) == SHARE
+
+
+# Names
 
 
 async def test_the_name_at_the_end_of_a_url_is_the_images_name(engine: FakeEngine) -> None:

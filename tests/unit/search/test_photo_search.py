@@ -11,10 +11,13 @@ from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 
+from encoders.engine import EngineClosed
+from schemas.errors import ConfigurationError, DependencyUnavailable
+from services.search.load import EngineFull
 from services.search.photo_search import KeptSearches, photo_search_router
 from services.search.problems import install_handlers
 from services.search.ranking.query import Searcher
-from stores.vectors import Point, VectorIndex
+from stores.vectors import ForeignCollection, Point, VectorIndex
 from tests.unit.search.conftest import LIMITS, client_of, image_point
 from tests.unit.search.fakes import FakeEngine, unit_vector
 
@@ -120,6 +123,38 @@ async def test_what_cannot_be_searched_for_is_no_success(
     body = answer.json()
     assert body["success"] is False
     assert body["type"] == f"urn:sightline:problem:{kind}"
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "kind"),
+    [
+        (DependencyUnavailable("model", "it is away", "Wait"), 503, "unavailable"),
+        (EngineFull("256 requests wait for the model"), 429, "too-many-requests"),
+        (EngineClosed("the engine was closed"), 503, "unavailable"),
+        (ConfigurationError("The token was refused"), 503, "misconfigured"),
+        (ForeignCollection("The index holds vectors of another model"), 503, "foreign-encoder"),
+        (ZeroDivisionError("a bug"), 500, "bug"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+async def test_whatever_fails_is_no_success(
+    client: httpx.AsyncClient, engine: FakeEngine, failure: Exception, status: int, kind: str
+) -> None:
+    engine.failure = failure
+    answer = await found_by(client)
+    assert answer.status_code == status
+    assert answer.json()["success"] is False
+    assert answer.json()["type"] == f"urn:sightline:problem:{kind}"
+    elsewhere = (await client.get("/v1/search?q=x")).json()
+    assert elsewhere["status"] == status
+    assert "success" not in elsewhere
+
+
+async def test_what_is_not_there_is_no_success_either(client: httpx.AsyncClient) -> None:
+    for method, path in (("GET", "/api/nothing"), ("GET", "/api/search-by-image"), ("GET", "/api/search-results/17")):
+        answer = await client.request(method, path)
+        assert answer.status_code in (404, 405, 422)
+        assert answer.json()["success"] is False
 
 
 async def test_an_id_that_no_search_has_is_not_found(client: httpx.AsyncClient) -> None:

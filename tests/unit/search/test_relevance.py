@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from benchmarks.relevance import best_cut, figures, steps_of
 from benchmarks.relevance_questions import Questions
+from encoders.encoder import Modality
 from encoders.registry import make_encoder
 from imaging.sample_scenes import Pictures, plural
 from imaging.scenes import COLOURS, UNSEEN_PATTERNS
 from imaging.scenes import Background as Ground
 from runtime.probes import Probes
 from schemas.collection import CollectionMetadata
-from schemas.errors import DependencyUnavailable
+from schemas.errors import ConfigurationError, DependencyUnavailable
 from services.search.api import create_app
 from services.search.collection import Collection
 from services.search.ranking import relevance
@@ -190,6 +191,47 @@ async def test_a_model_that_is_away_leaves_images_their_relevance() -> None:
     sampled.engine.failure = DependencyUnavailable("model", "it is away", "Wait")
     assert await sampled.scale(images=0.0) is None
     assert await sampled.scale(images=1.0) is not None
+
+
+async def samples(sampled: Sampled, monkeypatch: pytest.MonkeyPatch, *times: float) -> int:
+    """How many samples are made for searches by image at these times."""
+    made = 0
+    scroll = sampled.index.scroll_vectors
+
+    async def counted(*arguments: object, **named: object) -> object:
+        nonlocal made
+        made += "cursor" in named
+        return await scroll(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sampled.index, "scroll_vectors", counted)
+    for now in times:
+        sampled.now = now
+        assert await sampled.scale(images=1.0) is not None
+        await asyncio.gather(*(task for task in asyncio.all_tasks() if task is not asyncio.current_task()))
+    return made
+
+
+async def test_a_model_that_gives_words_no_vectors_is_not_sampled_over_and_over(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sampled = Sampled(1200)
+    sampled.engine.encoder.modality = Modality.IMAGES
+    sampled.engine.failure = ConfigurationError("it knows images only")
+    times = (0.0, relevance.GROWING_SECONDS, relevance.REFRESH_SECONDS - 1, relevance.REFRESH_SECONDS)
+    assert await samples(sampled, monkeypatch, *times) == 2
+    assert not caplog.records
+
+
+async def test_an_index_of_another_model_is_not_sampled_over_and_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampled = Sampled(1200)
+    sampled.engine.encoder.identity = identity("other-def-fp32")
+    assert await samples(sampled, monkeypatch, 0.0, relevance.GROWING_SECONDS) == 1
+
+
+async def test_words_of_a_model_that_was_away_are_tried_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampled = Sampled(1200)
+    sampled.engine.failure = DependencyUnavailable("model", "it is away", "Wait")
+    assert await samples(sampled, monkeypatch, 0.0, relevance.GROWING_SECONDS) == 2
 
 
 async def test_an_index_that_fails_leaves_the_search_to_say_so(monkeypatch: pytest.MonkeyPatch) -> None:

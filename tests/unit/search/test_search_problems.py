@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from encoders.encoder import Modality
 from encoders.engine import EngineClosed
 from runtime.probes import Probes
 from schemas.collection import Status
@@ -326,6 +327,41 @@ async def test_a_wrong_key_is_a_503_without_retry(client: httpx.AsyncClient, eng
     answer = await client.get("/v1/search?q=x")
     problem(answer, 503, "misconfigured")
     assert "retry-after" not in answer.headers
+
+
+async def test_words_for_a_model_of_images_are_the_clients_mistake(
+    client: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    engine.encoder.modality = Modality.IMAGES
+    engine.failure = ConfigurationError("it knows images only")
+    for answer in (
+        await client.get("/v1/search?q=x"),
+        await client.post("/v1/search", json={"text": "x"}),
+        await client.post("/v1/search", json={"like": [{"text": "x"}, {"image_base64": "SU1H"}]}),
+        await client.post("/embed/text", json={"text": "x"}),
+        await client.get("/v1/export?q=x&format=csv"),
+    ):
+        detail = problem(answer, 422, "model-takes-no-words")["detail"]
+        assert detail == "The model tiny gives words no vector: it knows images only"
+
+
+async def test_pictures_for_a_model_of_words_are_the_clients_mistake(
+    client: httpx.AsyncClient, index: FakeIndex, engine: FakeEngine
+) -> None:
+    await index.write([image_point("a.jpg"), image_point("b.jpg")])
+    engine.encoder.modality = Modality.WORDS
+    for answer in (
+        await client.post("/v1/search", files={"image": b"IMG"}),
+        await client.post("/v1/search", json={"image_base64": "SU1H"}),
+        await client.post("/v1/search", json={"url": "https://example.org/1.jpg"}),
+        await client.post("/v1/search", json={"like": [{"text": "x"}], "unlike": [{"image_base64": "SU1H"}]}),
+        await client.post("/api/search-by-image", files={"photo": b"IMG"}),
+        await client.post("/embed", files={"image": b"IMG"}),
+    ):
+        detail = problem(answer, 422, "model-takes-no-images")["detail"]
+        assert detail == "The model tiny takes words only, so it gives images no vector."
+    assert (await client.get("/v1/search?q=x")).status_code == 200
+    assert (await client.post("/v1/search", json={"id": str(image_point("a.jpg").id)})).status_code == 200
 
 
 async def test_an_engine_that_is_closing_is_a_503_that_says_to_try_again(

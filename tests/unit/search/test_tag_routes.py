@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,9 +15,12 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from starlette.types import Receive, Send
 
 from encoders.tagger import TagsImpossible
 from encoders.vocabulary import DEFAULT_TAGS
+from runtime.access.gate import CALLER, EVERYBODY, Caller
+from runtime.access.scopes import Scope
 from runtime.probes import Probes
 from schemas.collection import Status
 from schemas.errors import DependencyUnavailable
@@ -100,7 +103,9 @@ class Tagged:
 
 
 @asynccontextmanager
-async def tagged(folder: Path, index: QdrantIndex | None = None, patience: float = 0.05) -> AsyncIterator[Tagged]:
+async def tagged(
+    folder: Path, index: QdrantIndex | None = None, patience: float = 0.05, caller: Caller = EVERYBODY
+) -> AsyncIterator[Tagged]:
     photos, more, outside = (folder / name for name in ("photos", "more", "outside"))
     for one in (photos / "cats", more, outside):
         one.mkdir(parents=True)
@@ -121,7 +126,12 @@ async def tagged(folder: Path, index: QdrantIndex | None = None, patience: float
     )
     stop = asyncio.Event()
     running = asyncio.create_task(folders.run(stop))
-    async with client_of(app) as client:
+
+    async def gate(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        scope["state"] = {CALLER: caller}
+        await app(scope, receive, send)
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(gate), base_url="http://search") as client:
         yield Tagged(client, photos, more, taggers, engine, folders)
     stop.set()
     await running
@@ -458,3 +468,37 @@ def test_dates_are_written_as_exif_writes_them() -> None:
     assert exif_text(None) is None
     assert exif_text(datetime(987, 1, 2, 3, 4, 5)) == "0987:01:02 03:04:05"
     assert exif_text(datetime(2024, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)) == "2024:12:31 23:59:59"
+
+
+async def test_writing_tags_into_the_index_needs_admin_and_reading_a_folder_does_not(
+    tmp_path: Path, index: QdrantIndex
+) -> None:
+    await index.write([image_point("1.jpg")])
+    before = await index.get([image_point("1.jpg").id])
+    embeds = Caller("tagger", frozenset({Scope.EMBED}), required=True)
+    async with tagged(tmp_path, index, caller=embeds) as tagging:
+        answer = await tagging.directory(tagging.photos, tags=["cat"])
+        assert answer.status_code == 403
+        body = answer.json()
+        assert (body["type"], body["scope"]) == ("urn:sightline:problem:forbidden", "admin")
+        assert "The key tagger lacks the scope admin" in body["detail"]
+        assert "--scope embed,admin" in body["remedy"]
+        assert 'scope="admin"' in answer.headers["www-authenticate"]
+        missing = await tagging.directory(tagging.photos / "missing")
+        assert missing.status_code == 403, "nor is it told which folders there are"
+        assert (await tagging.done(await tagging.directory(tagging.more)))["read"] == 1
+        assert (await tagging.image(image_path=str(tagging.photos / "1.jpg"))).status_code == 200
+    assert await index.get([image_point("1.jpg").id]) == before
+
+
+async def test_without_an_index_a_folder_needs_no_more_than_embed(tmp_path: Path) -> None:
+    async with tagged(tmp_path, caller=Caller("tagger", frozenset({Scope.EMBED}), required=True)) as tagging:
+        assert (await tagging.done(await tagging.directory(tagging.photos)))["read"] == 3
+
+
+async def test_a_key_with_admin_writes_tags_into_the_index(tmp_path: Path, index: QdrantIndex) -> None:
+    await index.write([image_point("1.jpg")])
+    may = Caller("tagger", frozenset({Scope.EMBED, Scope.ADMIN}), required=True)
+    async with tagged(tmp_path, index, caller=may) as tagging:
+        job = await tagging.done(await tagging.directory(tagging.photos, tags=["cat"]))
+        assert job["stored"] == 1
