@@ -1,6 +1,7 @@
 """The parts that both ways to run are made of, built from settings."""
 
 import os
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ from cli.tracing import make_tracing
 from runtime.batch import Publisher
 from runtime.dead_letters import BudgetPolicy, DeadLetterBudget, DeadLetterSink
 from runtime.log import Log
-from runtime.metrics import BUILD_INFO, MetricSet, StageMetrics
+from runtime.metrics import BUILD_INFO, STARTED, MetricSet, StageMetrics
 from runtime.probes import EVENT_LOOP_LAG, Probes
 from runtime.release import RELEASE
 from runtime.retry import Retry, RetryPolicy
@@ -36,6 +37,7 @@ class Parts:
         """Fresh parts with a registry of their own."""
         registry = CollectorRegistry()
         BUILD_INFO.gauge(registry).labels(RELEASE).set(1)
+        STARTED.gauge(registry).set(time.time())
         tracing = make_tracing(settings, os.environ)
         return cls(settings, Log("sightline"), MetricSet.make(registry), budget_stops, tracing)
 

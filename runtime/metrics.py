@@ -119,6 +119,12 @@ BUILD_INFO = Metric(
     labels=("release",),
     sentence="Always 1; the label names the release.",
 )
+STARTED = Metric(
+    name="sightline_process_start_timestamp_seconds",
+    kind=MetricKind.GAUGE,
+    sentence="Unix time at which this process started. A new one again and again: it crashes; the last line of its log "
+    "says why.",
+)
 MODEL_INFO = Metric(
     name="sightline_model_info",
     kind=MetricKind.GAUGE,

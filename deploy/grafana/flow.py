@@ -314,12 +314,14 @@ PROCESSES = Row(
             Unit.SECONDS,
             "Seconds since a stage last finished a batch. Rising while its lag is above zero: it is stuck.",
             Query("time() - max by (stage) (sightline_last_progress_timestamp_seconds)", "{{stage}}"),
+            width=8,
         ),
         graph(
             "Batches in hand",
             Unit.COUNT,
             "Batches being worked on now, over all processes.",
             Query("sum by (stage) (sightline_batches_in_flight)", "{{stage}}"),
+            width=8,
         ),
         graph(
             "Lag of the event loops, p99",
@@ -330,12 +332,21 @@ PROCESSES = Row(
                 "(rate(sightline_event_loop_lag_seconds_bucket[$__rate_interval])))",
                 "{{instance}}",
             ),
+            width=8,
         ),
         graph(
             "Processes that answer, by release",
             Unit.COUNT,
             "Two releases for longer than a rollout takes: one of them does not come up.",
             Query("count by (release) (sightline_build_info)", "{{release}}"),
+            width=12,
+        ),
+        graph(
+            "Restarts, last half hour",
+            Unit.COUNT,
+            "By process. One that does not stay up ends its log with the reason; all of a stage wake someone.",
+            Query("max by (instance) (changes(sightline_process_start_timestamp_seconds[30m]))", "{{instance}}"),
+            width=12,
         ),
     ],
 )

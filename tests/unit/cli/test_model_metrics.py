@@ -1,5 +1,6 @@
-"""What is shown of a model and of the card that it computes on; a stand-in for the card, since there is none here."""
+"""What is shown of a process, its model, and the card that this computes on: a stand-in, since there is none here."""
 
+import time
 from typing import Any, cast
 
 import pytest
@@ -7,9 +8,11 @@ import torch
 from prometheus_client import CollectorRegistry
 
 from cli.model_metrics import watch_model, watch_work
+from cli.parts import Parts
 from encoders.engine import EncoderEngine
 from runtime.log import Log
 from runtime.probes import Probes
+from runtime.settings import load_settings
 from tests.unit.cli.stand_ins import StandIn
 from tests.unit.runtime.test_probes import Clock, later
 
@@ -29,6 +32,13 @@ def shown(device: str) -> CollectorRegistry:
     registry = CollectorRegistry()
     watch_model(cast("EncoderEngine", Engine(device)), registry, Probes(), Log("test"))
     return registry
+
+
+def test_a_process_says_from_the_first_moment_when_it_started() -> None:
+    before = time.time()
+    started = Parts.make(load_settings({})).registry.get_sample_value("sightline_process_start_timestamp_seconds")
+    assert started is not None
+    assert before <= started <= time.time()
 
 
 @pytest.mark.parametrize(("full_batch_seconds", "allowed"), [(None, 60), (20, 60), (100, 200)])
