@@ -93,12 +93,11 @@ SPECS: dict[str, Schema] = {
         resources=_RESOURCES,
         template=_object([], pod=_PART, kafkaContainer=_PART),
     ),
+    # No `version` nor `metadataVersion`: an operator refuses all but the few that its release supports.
     "Kafka": _object(
         ["kafka"],
         kafka=_object(
             ["listeners"],
-            version=_TEXT,
-            metadataVersion=_TEXT,
             listeners=_list(
                 _object(
                     ["name", "port", "type", "tls"],

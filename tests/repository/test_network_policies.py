@@ -152,6 +152,11 @@ def test_on_one_node_the_store_reaches_kafka_and_no_one_reaches_the_internet() -
         assert not allowed(dev, pod(one["metadata"]["name"]), INTERNET, 443), one["metadata"]["name"]
 
 
+@pytest.mark.parametrize("port", [443, 6443, 8443])
+def test_kafkas_operators_reach_an_api_server_on_the_ports_that_it_has_behind_its_address(port: int) -> None:
+    assert allowed("overlays/dev", pod("kafka"), outside("192.168.49.2"), port)
+
+
 @pytest.mark.parametrize(("name", "port"), [("qdrant", 6335), ("kafka", 9091)])
 def test_the_nodes_of_a_cluster_speak_with_each_other_and_only_they(name: str, port: int) -> None:
     assert allowed("overlays/prod", pod(name), pod(name), port)
