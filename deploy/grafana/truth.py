@@ -26,7 +26,7 @@ HEADLINE = Row(
         number(
             "Since the last comparison",
             Unit.SECONDS,
-            "Of the bucket that was compared longest ago. Three hours are too long.",
+            "Of the bucket, or part of one, that was compared longest ago. Three hours are too long.",
             f"time() - min(sightline_reconcile_last_success_timestamp_seconds{BUCKETS})",
             steps=[(5400, Colour.LOOK), (10800, Colour.BAD)],
         ),
@@ -65,14 +65,17 @@ DRIFT = Row(
             "Drift by bucket",
             Unit.COUNT,
             "missing: an event was lost; stale: an overwrite was; orphaned: a deletion was.",
-            Query(f"max by (bucket, drift) (sightline_reconcile_drift_objects{BUCKETS})", "{{bucket}} {{drift}}"),
+            Query(
+                f"max by (bucket, prefix, drift) (sightline_reconcile_drift_objects{BUCKETS})",
+                "{{bucket}} {{prefix}} {{drift}}",
+            ),
             width=8,
         ),
         graph(
             "Objects in the bucket",
             Unit.COUNT,
             "Listed by the last comparison. A sudden fall: the wrong bucket, or a folder that is not mounted.",
-            Query(f"max by (bucket) (sightline_reconcile_listed_objects{BUCKETS})", "{{bucket}}"),
+            Query(f"max by (bucket, prefix) (sightline_reconcile_listed_objects{BUCKETS})", "{{bucket}} {{prefix}}"),
             width=8,
         ),
         graph(
@@ -80,7 +83,8 @@ DRIFT = Row(
             Unit.SECONDS,
             "A saw whose teeth are as long as the schedule.",
             Query(
-                f"time() - max by (bucket) (sightline_reconcile_last_success_timestamp_seconds{BUCKETS})", "{{bucket}}"
+                f"time() - max by (bucket, prefix) (sightline_reconcile_last_success_timestamp_seconds{BUCKETS})",
+                "{{bucket}} {{prefix}}",
             ),
             width=8,
         ),

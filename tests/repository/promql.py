@@ -14,6 +14,7 @@ import yaml
 
 from docs.metric_table import declared_metrics
 from runtime.metrics import Metric, MetricKind
+from services.ingest.reconcile import DRIFT, LAST_RECONCILE, LISTED
 from tests.repository.files import ROOT
 
 RULE_FILES = sorted((ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))
@@ -30,6 +31,8 @@ TARGET = frozenset({"job", "instance"})
 """Prometheus gives them to every series that it scrapes."""
 OWN = {"up": TARGET, "ALERTS": frozenset({"alertname", "alertstate", "severity"})}
 """Series that Prometheus makes by itself."""
+PUSHED = frozenset({"prefix"})
+"""The Pushgateway gives it to what the comparison of a part of a bucket tells: cli/pass_metrics.py names the group."""
 METRICS = {metric.name: metric for metric in declared_metrics()}
 PARTS = ("_bucket", "_sum", "_count")
 COUNTERS_ONLY = {"rate", "increase", "irate"}
@@ -90,7 +93,8 @@ def labels_of_series(name: str) -> frozenset[str]:
     metric = metric_of(name)
     if metric is None:
         raise Wrong(f"nothing makes a series {name}")
-    return frozenset(metric.labels) | TARGET | ({"le"} if name.endswith("_bucket") else set())
+    pushed = PUSHED if metric in (DRIFT, LISTED, LAST_RECONCILE) else frozenset()
+    return frozenset(metric.labels) | TARGET | pushed | ({"le"} if name.endswith("_bucket") else set())
 
 
 def labels(tree: Any) -> frozenset[str] | None:
@@ -182,7 +186,7 @@ def _combined(tree: Any) -> frozenset[str] | None:
 
 def placeholders(text: str) -> set[str]:
     """The labels that a legend, `{{label}}`, or an annotation, `{{ $labels.label }}`, shows."""
-    return set(re.findall(r"\{\{\s*(?:\$labels\.)?(\w+)\s*\}\}", text)) - {"value"}
+    return set(re.findall(r"\{\{\s*(?:\$labels\.)?(\w+)\s*\}\}", text)) - {"value", "end"}
 
 
 def problem(query: str, *shown: str, **variables: str) -> str | None:
