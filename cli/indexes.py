@@ -5,6 +5,7 @@ from runtime.settings import Settings
 from schemas.collection import collection_name
 from schemas.errors import ConfigurationError
 from stores.edge import EdgeIndex
+from stores.qdrant_making import Layout
 from stores.qdrant_server import QdrantIndex
 from stores.vectors import VectorIndex
 
@@ -21,6 +22,7 @@ def make_index(parts: Parts) -> VectorIndex:
             api_key=qdrant.api_key.get_secret_value(),
             grpc_port=qdrant.grpc_port,
             timeout=qdrant.timeout,
+            layout=Layout(qdrant.shard_number, qdrant.replication_factor),
         )
     return EdgeIndex(settings.data_dir / "index", collection)
 

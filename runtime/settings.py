@@ -82,6 +82,8 @@ class QdrantSettings(BaseModel):
     api_key: SecretStr = SecretStr("")
     grpc_port: int = Field(6334, ge=1, le=65535)
     timeout: float = Field(30.0, gt=0)
+    shard_number: int = Field(0, ge=0, le=1024, description="Of a collection that is made; 0: as the server says")
+    replication_factor: int = Field(0, ge=0, le=16, description="Copies of each shard; 0: as the server says")
 
     @field_validator("url")
     @classmethod

@@ -3,6 +3,8 @@
 Two processes may do each at once: whoever comes second finds it made.
 """
 
+from dataclasses import dataclass
+
 from qdrant_client import AsyncQdrantClient, models
 
 from schemas.collection import ALIAS, PAYLOAD_INDEXES, CollectionMetadata
@@ -10,13 +12,25 @@ from schemas.errors import ConfigurationError
 from stores.qdrant_conversion import INDEX_SCHEMAS
 
 
-async def create_collection(client: AsyncQdrantClient, collection: str, metadata: CollectionMetadata) -> None:
+@dataclass(frozen=True)
+class Layout:
+    """How a collection lies on the nodes of a cluster: shards, and copies of each; 0 leaves that to the server."""
+
+    shard_number: int = 0
+    replication_factor: int = 0
+
+
+async def create_collection(
+    client: AsyncQdrantClient, collection: str, metadata: CollectionMetadata, layout: Layout = Layout()
+) -> None:
     """Make the collection with its metadata in one request, unless another process was quicker."""
     try:
         await client.create_collection(
             collection,
             vectors_config=models.VectorParams(size=metadata.encoder.dimension, distance=models.Distance.COSINE),
             metadata=metadata.model_dump(mode="json", exclude_none=True),
+            shard_number=layout.shard_number or None,
+            replication_factor=layout.replication_factor or None,
         )
     except Exception:
         # Another process was quicker, whatever words the server found for it.

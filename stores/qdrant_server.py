@@ -12,7 +12,7 @@ from schemas.collection import Canary, CollectionMetadata, PointPayload
 from stores.cursor import cursor_at, next_id_of
 from stores.filters import Bound, KeywordField, RangeField
 from stores.points import checked_vector, chunks, fate, fates, foreign, newest_of_each, positive
-from stores.qdrant_checks import check_completed, check_version
+from stores.qdrant_checks import check_completed, check_nodes, check_version
 from stores.qdrant_conversion import (
     conditional_tags,
     conditional_upsert,
@@ -22,7 +22,7 @@ from stores.qdrant_conversion import (
 )
 from stores.qdrant_errors import translated
 from stores.qdrant_filters import qdrant_filter
-from stores.qdrant_making import create_collection, make_payload_indexes, point_the_alias
+from stores.qdrant_making import Layout, create_collection, make_payload_indexes, point_the_alias
 from stores.qdrant_queries import facet_counts, highest_version, nearest, ordered, rank
 from stores.value_order import ValueOrder, extremes
 from stores.vectors import (
@@ -51,8 +51,9 @@ METADATA_SECONDS = 60.0
 class QdrantIndex:
     """A `VectorIndex` in the collection `collection` of a Qdrant server, 1.19 or newer.
 
-    `url` begins with http:// or, for TLS, https://; `timeout` is seconds for one request. A `client` that is
-    given is used as it is and not closed: `AsyncQdrantClient(":memory:")` runs the same code without a server.
+    `url` begins with http:// or, for TLS, https://; `timeout` is seconds for one request; `layout` is for a collection
+    that `ensure` makes. A `client` that is given is used as it is and not closed: `AsyncQdrantClient(":memory:")` runs
+    the same code without a server.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class QdrantIndex:
         api_key: str = "",
         grpc_port: int = 6334,
         timeout: float = 30.0,
+        layout: Layout = Layout(),
         client: AsyncQdrantClient | None = None,
     ) -> None:
         self._collection = collection
@@ -70,6 +72,7 @@ class QdrantIndex:
         self._api_key = api_key
         self._grpc_port = grpc_port
         self._timeout = timeout
+        self._layout = layout
         self._given = client
         self._connected: AsyncQdrantClient | None = client
         self._place = f"the Qdrant server at {url}" if client is None else "the Qdrant server"
@@ -119,12 +122,14 @@ class QdrantIndex:
     async def ensure(self, metadata: CollectionMetadata) -> CollectionMetadata:
         """Make what is missing of collection, payload indexes and alias; answer what is stored.
 
-        Raises `ForeignCollection`. Metadata is part of the request that makes the collection, so of two processes
+        Raises `ForeignCollection`, and `DependencyUnavailable` while a collection that is to be made would get fewer
+        copies than it is to have. Metadata is part of the request that makes the collection, so of two processes
         one makes it and both read the same.
         """
         with translated(self._place):
             if not await self._client.collection_exists(self._collection):
-                await create_collection(self._client, self._collection, metadata)
+                await check_nodes(self._client, self._layout.replication_factor, self._place)
+                await create_collection(self._client, self._collection, metadata, self._layout)
             stored = await self.metadata()
             if stored is None or stored.encoder != metadata.encoder:
                 raise ForeignCollection(

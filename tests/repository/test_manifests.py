@@ -392,7 +392,10 @@ def test_a_fleet_is_spread_over_zones_and_loses_a_node_of_qdrant_without_harm() 
     assert named(prod, "StatefulSet", "qdrant")["spec"]["replicas"] >= 3
     qdrant = variables(prod, "qdrant")
     assert qdrant["QDRANT__CLUSTER__ENABLED"] == "true"
-    assert int(qdrant["QDRANT__STORAGE__COLLECTION__REPLICATION_FACTOR"]) >= 2
+    for service in ("embedder", "indexer"):
+        made = load_settings(ours(variables(prod, service))).qdrant
+        assert made.replication_factor >= 2, "whoever starts first makes the collection"
+        assert made.shard_number % named(prod, "StatefulSet", "qdrant")["spec"]["replicas"] == 0
     assert "replicas" not in named(prod, "Deployment", "search")["spec"], "the autoscaler decides"
     assert named(prod, "HorizontalPodAutoscaler", "search")["spec"]["minReplicas"] >= 3
 

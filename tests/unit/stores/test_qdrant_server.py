@@ -1,6 +1,9 @@
 """What the server's answers mean: over real gRPC, against a server that says what a test tells it to."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
@@ -15,6 +18,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 from schemas.collection import ALIAS, PAYLOAD_INDEXES, Canary, Status, collection_name
 from schemas.errors import ConfigurationError, DependencyUnavailable
 from stores.qdrant_errors import AWAY, translated
+from stores.qdrant_making import Layout
 from stores.qdrant_server import QdrantIndex
 from stores.vectors import Fate, ForeignCollection, Where
 from tests.unit.stores.index_points import AXIS, DIMENSION, ENCODER, METADATA, NOW, point
@@ -137,8 +141,36 @@ async def server() -> AsyncIterator[ScriptedServer]:
     await running.stop(grace=None)
 
 
-def index_on(server: ScriptedServer, **settings: Any) -> QdrantIndex:
-    return QdrantIndex(COLLECTION, url="http://127.0.0.1:1", grpc_port=server.port, timeout=5, **settings)
+def index_on(server: ScriptedServer, *, url: str = "http://127.0.0.1:1", **settings: Any) -> QdrantIndex:
+    return QdrantIndex(COLLECTION, url=url, grpc_port=server.port, timeout=5, **settings)
+
+
+@asynccontextmanager
+async def cluster(nodes: int) -> AsyncIterator[str]:
+    """The URL of a server that says over REST that it is one of so many nodes; of none: that it is no cluster."""
+    status: dict[str, Any] = {"status": "disabled"}
+    if nodes:
+        raft = {"term": 1, "commit": 9, "pending_operations": 0, "leader": 1, "role": "Leader", "is_voter": True}
+        status = {
+            "status": "enabled",
+            "peer_id": 1,
+            "peers": {str(1 + node): {"uri": f"http://qdrant-{node}.qdrant-headless:6335/"} for node in range(nodes)},
+            "raft_info": raft,
+            "consensus_thread_status": {"consensus_thread_status": "working", "last_update": "2026-11-28T15:00:00Z"},
+            "message_send_failures": {},
+        }
+    body = json.dumps({"result": status, "status": "ok", "time": 0.001}).encode()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.readuntil(b"\r\n\r\n")
+        assert asked.startswith(b"GET /cluster ")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n")
+        writer.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listening:
+        yield "http://{}:{}".format(*listening.sockets[0].getsockname())
 
 
 class TestStarting:
@@ -286,6 +318,43 @@ class TestCollection:
         assert prefix.field_index_params.keyword_index_params.HasField("prefix")
         [aliases] = server.asked("UpdateAliases")
         assert aliases.actions[0].create_alias.alias_name == ALIAS
+
+    async def test_it_is_laid_out_as_the_settings_say(self, server: ScriptedServer) -> None:
+        server.exists = False
+        async with cluster(2) as url, index_on(server, url=url, layout=Layout(6, 2)) as index:
+            await index.ensure(METADATA)
+        [made] = server.asked("Create")
+        assert (made.shard_number, made.replication_factor) == (6, 2)
+
+    async def test_without_settings_the_server_lays_it_out_and_is_not_asked_for_its_nodes(
+        self, server: ScriptedServer
+    ) -> None:
+        server.exists = False
+        async with index_on(server) as index:
+            await index.ensure(METADATA)
+        [made] = server.asked("Create")
+        assert not made.HasField("shard_number")
+        assert not made.HasField("replication_factor")
+
+    @pytest.mark.parametrize(
+        ("nodes", "error", "says"),
+        [
+            (1, DependencyUnavailable, "has 1 of the 2 nodes that SIGHTLINE_QDRANT__REPLICATION_FACTOR asks for"),
+            (0, ConfigurationError, "is no cluster, and SIGHTLINE_QDRANT__REPLICATION_FACTOR asks for 2 copies"),
+        ],
+    )
+    async def test_it_is_not_made_while_there_are_fewer_nodes_than_copies(
+        self, server: ScriptedServer, nodes: int, error: type[Exception], says: str
+    ) -> None:
+        server.exists = False
+        async with cluster(nodes) as url, index_on(server, url=url, layout=Layout(6, 2)) as index:
+            with pytest.raises(error, match=says):
+                await index.ensure(METADATA)
+        assert not server.asked("Create")
+
+    async def test_one_that_exists_keeps_its_copies_and_asks_for_no_nodes(self, server: ScriptedServer) -> None:
+        async with index_on(server, layout=Layout(6, 2)) as index:
+            assert await index.ensure(METADATA) == METADATA
 
     async def test_a_canary_is_sent_alone_and_what_is_stored_then_is_read_back(self, server: ScriptedServer) -> None:
         canary = Canary(vectors={"photo": AXIS.tobytes()}, made_with={}, matched_with={"torch": "2"}, matched_at=NOW)
