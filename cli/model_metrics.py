@@ -19,6 +19,7 @@ class MemoryKind(StrEnum):
 
     ALLOCATED = "allocated"
     RESERVED = "reserved"
+    USED = "used"
     TOTAL = "total"
 
 
@@ -26,9 +27,10 @@ MEMORY = Metric(
     name="sightline_accelerator_memory_bytes",
     kind=MetricKind.GAUGE,
     labels=("kind",),
-    sentence="Bytes of the card's memory: allocated by this process, reserved by torch for it, and total; only where "
-    "there is a card. Reserved near total: lower SIGHTLINE_ENCODER__BATCH_SIZE, or give the model a card of "
-    "its own.",
+    sentence="Bytes of the card's memory: allocated for this process's tensors, reserved by torch for them, used by "
+    "all processes together, and total; only where there is a card. Reserved alone near total is no trouble: torch "
+    "keeps what it once had. Used less reserved is what others hold: give the model a card of its own. Allocated near "
+    "what they leave: lower SIGHTLINE_ENCODER__BATCH_SIZE.",
 )
 UTILIZATION = Metric(
     name="sightline_accelerator_utilization_ratio",

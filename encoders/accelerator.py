@@ -4,21 +4,26 @@ from collections.abc import Mapping
 
 
 def memory(device: str) -> Mapping[str, int] | None:
-    """Bytes of the device: `allocated` by this process, `reserved` by torch for it, `total`. None for a processor.
+    """Bytes of the device. None for a processor.
+
+    `allocated` are this process's tensors, `reserved` what torch keeps for it, tensors included, `used` what all
+    processes hold together, and `total` all there is.
 
     `device` is an encoder's own, such as "cuda:0" or "mps"; it must have been used, since torch is asked.
     """
     if device.startswith("cuda"):
         import torch
 
-        _, total = torch.cuda.mem_get_info(device)
+        free, total = torch.cuda.mem_get_info(device)
         allocated, reserved = torch.cuda.memory_allocated(device), torch.cuda.memory_reserved(device)
-        return {"allocated": allocated, "reserved": reserved, "total": total}
+        return {"allocated": allocated, "reserved": reserved, "used": total - free, "total": total}
     if device == "mps":
         import torch
 
         allocated, reserved = torch.mps.current_allocated_memory(), torch.mps.driver_allocated_memory()
-        return {"allocated": allocated, "reserved": reserved, "total": torch.mps.recommended_max_memory()}
+        # Of the others there nothing is known; the total is what this process may have.
+        total = torch.mps.recommended_max_memory()
+        return {"allocated": allocated, "reserved": reserved, "used": reserved, "total": total}
     return None
 
 

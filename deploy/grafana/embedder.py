@@ -186,7 +186,8 @@ DEVICE = Row(
         graph(
             "Memory of the accelerator",
             Unit.BYTES,
-            "Allocated by tensors, reserved by the allocator, and all there is. Allocated near total: smaller batches.",
+            "Tensors, what the allocator keeps for them, used by all processes, and all there is. Allocated near "
+            "total: smaller batches; used far above reserved: others are on the card.",
             Query("max by (instance, kind) (sightline_accelerator_memory_bytes)", "{{instance}} {{kind}}"),
         ),
         table(

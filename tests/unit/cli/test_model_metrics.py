@@ -77,7 +77,7 @@ def test_a_cards_memory_and_use_are_read_when_they_are_asked_for(monkeypatch: py
     def memory(kind: str) -> Any:
         return registry.get_sample_value("sightline_accelerator_memory_bytes", {"kind": kind})
 
-    assert [memory(kind) for kind in ("allocated", "reserved", "total")] == [3, 5, 80]
+    assert [memory(kind) for kind in ("allocated", "reserved", "used", "total")] == [3, 5, 79, 80]
     assert registry.get_sample_value("sightline_accelerator_utilization_ratio") == 0.4
     used["memory_allocated"] = 4
     assert memory("allocated") == 4
