@@ -9,18 +9,18 @@ from encoders.registry import make_encoder
 from encoders.remote.options import HF_TOKEN, REPLICATE_API_TOKEN, SELF_HOSTED_TOKEN, RemoteOptions
 from encoders.remote.token import Token
 from schemas.errors import ConfigurationError
-from services.embedder.metrics import EmbedderMetrics
+from services.embedder.metrics import DeviceMetrics, EmbedderMetrics
 
 
-def make_engine(parts: Parts, metrics: EmbedderMetrics | None = None) -> EncoderEngine:
+def make_engine(parts: Parts, metrics: EmbedderMetrics | DeviceMetrics | None = None) -> EncoderEngine:
     """The engine; not loaded yet.
 
-    `metrics` are given where images are embedded, not only searched for. Raises `ConfigurationError` for a model that
-    nobody knows, and there for one that takes words only.
+    `metrics` are the embedder's where images are indexed, and the device's where they are embedded for others. Raises
+    `ConfigurationError` for a model that nobody knows, and with the embedder's for one that takes words only.
     """
     encoder = parts.settings.encoder
     made = make_encoder(encoder.model, device=encoder.device, remote=remote_options(parts))
-    if metrics is not None and made.modality is Modality.WORDS:
+    if isinstance(metrics, EmbedderMetrics) and made.modality is Modality.WORDS:
         raise ConfigurationError(
             f"the model {encoder.model} takes words only, so no image can be indexed with it: choose one that takes "
             "images (`sightline models` lists them), or serve vectors of texts with it by `sightline run search`"

@@ -13,6 +13,7 @@ from runtime.http import HttpServer
 from runtime.lifecycle import Component, ExitCode, run_components, stop_on_signals
 from runtime.probe_routes import probe_app
 from runtime.settings import Settings
+from services.embedder.metrics import DeviceMetrics
 from services.search.health_routes import starting_health_router
 from services.search.service_app import embedding_app
 
@@ -22,7 +23,8 @@ DEFAULT_PORT = 8080
 async def serve(settings: Settings) -> ExitCode:
     """Run until a signal. Raises `ConfigurationError` before the model is loaded, where it can be known."""
     parts = Parts.make(settings)
-    engine = make_engine(parts)
+    device = DeviceMetrics(parts.registry, dollars_per_hour=settings.cost.device_dollars_per_hour)
+    engine = make_engine(parts, device)
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     probes = parts.probes()
     model_ready = probes.component("model", why="it is being loaded")
@@ -36,6 +38,7 @@ async def serve(settings: Settings) -> ExitCode:
     try:
         with stop_on_signals(parts.log) as stop:
             async with probes, server, image_urls(settings.urls) as urls, engine:
+                device.watch(engine)
                 watch_model(engine, parts.registry, probes, parts.log)
                 photos = make_photo_tags(parts, engine)
                 front.app = embedding_app(

@@ -41,7 +41,7 @@ HEADLINE = Row(
         number(
             "Dollars per 1,000 images",
             Unit.DOLLARS,
-            "Every hour of every embedder, busy or not, by the price in the settings; 0 where no price is set.",
+            "Every hour of every embedding device, busy or not, by the price in the settings; 0 where none is set.",
             "sightline:rented_dollars_per_thousand_images:rate1h",
             decimals=4,
         ),
@@ -212,7 +212,7 @@ COST = Row(
         graph(
             "Dollars per 1,000 images",
             Unit.DOLLARS,
-            "Busy: forward passes only. Rented: every hour of every embedder. Far apart: run fewer, or larger batches.",
+            "Busy: forward passes only. Rented: every hour of every device. Far apart: run fewer, or larger batches.",
             Query("sightline:busy_dollars_per_thousand_images:rate1h", "busy"),
             Query("sightline:rented_dollars_per_thousand_images:rate1h", "rented"),
             width=8,

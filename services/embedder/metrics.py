@@ -63,15 +63,40 @@ DEVICE_SECONDS = Metric(
 DEVICE_PRICE = Metric(
     name="sightline_device_price_dollars_per_hour",
     kind=MetricKind.GAUGE,
-    sentence="What the device costs, by SIGHTLINE_COST__DEVICE_DOLLARS_PER_HOUR; 0 where it was not told. A device is "
-    "paid for while it waits too, so dollars by image come from this and the images an hour.",
+    sentence="What the device costs that this process embeds images on, by SIGHTLINE_COST__DEVICE_DOLLARS_PER_HOUR; 0 "
+    "where it was not told, and nothing where the model runs elsewhere. A device is paid for while it waits too, so "
+    "dollars by image come from this and the images an hour.",
 )
+
+
+class DeviceMetrics:
+    """Seconds and price of the device that embeds images, in one registry; of a model that runs elsewhere neither."""
+
+    def __init__(self, registry: CollectorRegistry, *, dollars_per_hour: float = 0.0) -> None:
+        self._registry = registry
+        self._dollars_per_hour = dollars_per_hour
+        self._seconds = DEVICE_SECONDS.counter(registry)
+        self._device: prometheus.Counter | None = None
+
+    def watch(self, engine: EncoderEngine) -> None:
+        """Show the price of an entered engine's device, and count its seconds. Once."""
+        kind = engine.encoder.device.partition(":")[0]
+        if kind == "remote":
+            return
+        self._device = self._seconds.labels(kind)
+        DEVICE_PRICE.gauge(self._registry).set(self._dollars_per_hour)
+
+    def forward(self, report: BatchReport) -> None:
+        """Count one forward pass; given to the engine as its `on_batch`."""
+        if self._device is not None:
+            self._device.inc(report.forward)
 
 
 class EmbedderMetrics:
     """The embedder's metrics in one registry."""
 
     def __init__(self, registry: CollectorRegistry, *, dollars_per_hour: float = 0.0) -> None:
+        self._device = DeviceMetrics(registry, dollars_per_hour=dollars_per_hour)
         self.look_seconds = LOOK_SECONDS.histogram(registry)
         self.looks = LOOKS.counter(registry)
         self.bytes = BYTES.counter(registry)
@@ -80,20 +105,15 @@ class EmbedderMetrics:
         self._forward_seconds = FORWARD_SECONDS.histogram(registry)
         self._starved = FORWARD_STARVED.counter(registry)
         self._capacity = FORWARD_CAPACITY.gauge(registry)
-        self._device_seconds = DEVICE_SECONDS.counter(registry)
-        self._device: prometheus.Counter | None = None
-        DEVICE_PRICE.gauge(registry).set(dollars_per_hour)
 
     def watch(self, engine: EncoderEngine) -> None:
-        """Show what the device can take, and count its seconds. A model that runs elsewhere has no device of ours."""
+        """Show what an entered engine's device can take and costs, and count its seconds. Once."""
         self._capacity.set_function(lambda: engine.batch_limit)
-        kind = engine.encoder.device.partition(":")[0]
-        self._device = None if kind == "remote" else self._device_seconds.labels(kind)
+        self._device.watch(engine)
 
     def forward(self, report: BatchReport) -> None:
         """Count one forward pass; given to the engine as its `on_batch`."""
         self._forward_images.observe(report.images)
         self._forward_seconds.observe(report.forward)
         self._starved.inc(report.waited)
-        if self._device is not None:
-            self._device.inc(report.forward)
+        self._device.forward(report)

@@ -457,10 +457,16 @@ def test_s5_a_service_of_words_says_that_it_takes_no_images(text_service: httpx.
         assert response.json()["detail"] == "The model qwen3:Qwen3-Tiny takes words only, so it gives images no vector."
 
 
-def test_s5_a_service_alone_has_no_index_and_stops_when_it_is_told(tmp_path: Path) -> None:
-    with sightline("serve", "--model", "hashing", data_dir=tmp_path, wait=False, environment={"PORT": "0"}) as running:
+def test_s5_a_service_alone_has_no_index_shows_its_device_and_stops_when_it_is_told(tmp_path: Path) -> None:
+    priced = {"PORT": "0", "SIGHTLINE_COST__DEVICE_DOLLARS_PER_HOUR": "3.5"}
+    with sightline("serve", "--model", "hashing", data_dir=tmp_path, wait=False, environment=priced) as running:
         url = said_address(running)
         assert httpx.get(f"{url}/v1/search", params={"q": "cat"}).status_code == 404
         assert "/embed/image" in httpx.get(f"{url}/docs").text
+        assert httpx.post(f"{url}/embed/image", files={"file": CAT}).status_code == 200
+        metrics = httpx.get(f"{url}/metrics").text
+        assert "sightline_device_price_dollars_per_hour 3.5" in metrics
+        [seconds] = re.findall(r'^sightline_device_seconds_total{device="cpu"} (\S+)$', metrics, re.MULTILINE)
+        assert float(seconds) > 0
         assert not [path for path in tmp_path.iterdir() if path != running.log], "it leaves nothing behind"
         assert running.stop() == 0

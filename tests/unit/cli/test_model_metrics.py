@@ -9,10 +9,11 @@ from prometheus_client import CollectorRegistry
 
 from cli.model_metrics import watch_model, watch_work
 from cli.parts import Parts
-from encoders.engine import EncoderEngine
+from encoders.engine import BatchReport, EncoderEngine
 from runtime.log import Log
 from runtime.probes import Probes
 from runtime.settings import load_settings
+from services.embedder.metrics import DeviceMetrics
 from tests.unit.cli.stand_ins import StandIn
 from tests.unit.runtime.test_probes import Clock, later
 
@@ -60,6 +61,22 @@ def test_a_pass_that_is_slow_by_the_warm_up_already_is_no_stall_and_a_longer_one
 def test_the_model_is_named_by_its_labels() -> None:
     labels = {"model": "hashing", "fingerprint": "w-p-bfloat16", "device": "cpu", "dtype": "bfloat16"}
     assert shown("cpu").get_sample_value("sightline_model_info", labels) == 1
+
+
+@pytest.mark.parametrize(("device", "kind"), [("cpu", "cpu"), ("cuda:0", "cuda"), ("remote", None)])
+def test_only_who_has_a_device_tells_its_price_and_its_seconds(device: str, kind: str | None) -> None:
+    registry = CollectorRegistry()
+    metrics = DeviceMetrics(registry, dollars_per_hour=2.5)
+    metrics.watch(cast("EncoderEngine", Engine(device)))
+    metrics.forward(BatchReport(images=4, forward=0.5, waited=0.1))
+    told = {
+        (sample.name, sample.labels.get("device")): sample.value
+        for metric in registry.collect()
+        for sample in metric.samples
+        if not sample.name.endswith("_created")
+    }
+    price, seconds = "sightline_device_price_dollars_per_hour", "sightline_device_seconds_total"
+    assert told == ({} if kind is None else {(price, None): 2.5, (seconds, kind): 0.5})
 
 
 @pytest.mark.parametrize("device", ["cpu", "remote"])
