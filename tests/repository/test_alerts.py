@@ -57,6 +57,21 @@ def test_prometheus_reads_its_configuration_and_finds_the_rules(promtool: str) -
     assert mounted["./prometheus/rules"] == "/etc/prometheus/rules"
 
 
+def test_every_rule_is_computed_before_its_last_answer_is_too_old_to_count() -> None:
+    groups = [one for path in RULE_FILES for one in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]]
+    assert {one["interval"] for one in groups if "interval" in one} <= {"1m", "2m"}, "Prometheus looks back 5 minutes"
+
+
+def test_prometheus_keeps_what_the_longest_range_of_a_rule_asks_for() -> None:
+    compose = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8"))
+    started = compose["services"]["prometheus"]
+    (kept,) = re.findall(r"--storage\.tsdb\.retention\.time=(\d+)d", " ".join(started["command"]))
+    longest = max(int(days) for rule in RULES for days in re.findall(r"\[(\d+)d\]", rule["expr"]))
+    assert int(kept) > longest
+    (path,) = re.findall(r"--storage\.tsdb\.path=(\S+)", " ".join(started["command"]))
+    assert dict(volume.split(":")[:2] for volume in started["volumes"])["measurements"] == path
+
+
 @pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: path.stem)
 def test_alerts_fire_when_they_must_and_only_then(path: Path, promtool: str) -> None:
     run(promtool, "test", "rules", path)
