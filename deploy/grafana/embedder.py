@@ -1,6 +1,20 @@
 """The dashboard "Embedder": where a batch's second goes, whether the model is fed, and what an image costs."""
 
-from deploy.grafana.panels import Colour, Dashboard, Query, Row, Unit, graph, number, quantile, quantiles, rate, table
+from deploy.grafana.panels import (
+    Colour,
+    Dashboard,
+    Query,
+    Row,
+    Unit,
+    backlog_clears,
+    graph,
+    looks_found,
+    models_in_use,
+    number,
+    quantile,
+    quantiles,
+    rate,
+)
 
 OF = '{stage="embedder"}'
 PHASES = '{stage="embedder", phase!="process"}'
@@ -141,8 +155,7 @@ STORE = Row(
             "Seconds to read one object",
             Unit.SECONDS,
             "By kind of store. If this is most of a batch's time, the store is the bottleneck.",
-            Query(quantile(0.5, "sightline_look_seconds", "source"), "{{source}} p50"),
-            Query(quantile(0.99, "sightline_look_seconds", "source"), "{{source}} p99"),
+            *quantiles("sightline_look_seconds", "source"),
         ),
         graph(
             "Bytes read",
@@ -150,12 +163,7 @@ STORE = Row(
             "From stores of each kind; flat at a round number looks like a limit of the network.",
             Query(rate("sightline_bytes_read_total", "source"), "{{source}}"),
         ),
-        graph(
-            "What looks found",
-            Unit.PER_SECOND,
-            "Images, rejected objects, objects that are gone, and files that are still written.",
-            Query(rate("sightline_looks_total", "found"), "{{found}}"),
-        ),
+        looks_found(),
         graph(
             "Attempts made again",
             Unit.PER_SECOND,
@@ -190,12 +198,7 @@ DEVICE = Row(
             "total: smaller batches; used far above reserved: others are on the card.",
             Query("max by (instance, kind) (sightline_accelerator_memory_bytes)", "{{instance}} {{kind}}"),
         ),
-        table(
-            "Models in use",
-            "One fingerprint for each model and number type; the value counts processes.",
-            "count by (model, fingerprint, device, dtype) (sightline_model_info)",
-            width=6,
-        ),
+        models_in_use(width=6),
     ],
 )
 
@@ -217,13 +220,7 @@ COST = Row(
             Query("sightline:rented_dollars_per_thousand_images:rate1h", "rented"),
             width=8,
         ),
-        graph(
-            "The backlog clears in",
-            Unit.SECONDS,
-            "With the embedders of now, and with one more. No line means that it grows.",
-            Query("max by (embedders) (sightline_backlog_clears_seconds)", "{{embedders}}"),
-            width=8,
-        ),
+        backlog_clears(width=8),
     ],
 )
 

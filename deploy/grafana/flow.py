@@ -7,6 +7,8 @@ from deploy.grafana.panels import (
     Query,
     Row,
     Unit,
+    backlog_clears,
+    event_loops,
     graph,
     heatmap,
     number,
@@ -141,12 +143,7 @@ LAG = Row(
         ),
         _lag("Before the embedder", "image-events", "Hints not yet looked at. Growing: add embedders."),
         _lag("Before the indexer", "image-embeddings", "Vectors not yet written. Growing: look at Qdrant first."),
-        graph(
-            "The backlog clears in",
-            Unit.SECONDS,
-            "At the present rate, and with one more embedder. No line means that it grows: more arrives than is done.",
-            Query("max by (embedders) (sightline_backlog_clears_seconds)", "{{embedders}}"),
-        ),
+        backlog_clears(),
     ],
 )
 
@@ -323,17 +320,7 @@ PROCESSES = Row(
             Query("sum by (stage) (sightline_batches_in_flight)", "{{stage}}"),
             width=8,
         ),
-        graph(
-            "Lag of the event loops, p99",
-            Unit.SECONDS,
-            "How late callbacks start. Near a second: heartbeats and probes are at risk.",
-            Query(
-                "histogram_quantile(0.99, sum by (le, instance) "
-                "(rate(sightline_event_loop_lag_seconds_bucket[$__rate_interval])))",
-                "{{instance}}",
-            ),
-            width=8,
-        ),
+        event_loops("How late callbacks start. Near a second: heartbeats and probes are at risk.", width=8),
         graph(
             "Processes that answer, by release",
             Unit.COUNT,

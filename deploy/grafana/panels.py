@@ -141,18 +141,19 @@ def table(title: str, tells: str, expr: str, *, width: int = 12) -> Panel:
     )
 
 
-def quantile(share: float, histogram: str, *labels: str, selector: str = "") -> str:
-    """The query of a quantile of a histogram, over the whole fleet or by labels."""
+def quantile(share: float, histogram: str, *labels: str, selector: str = "", keep: str = "") -> str:
+    """The query of a quantile of a histogram, over the whole fleet or by labels; `keep` narrows it by other series."""
     by = ", ".join(("le", *labels))
     rate = f"rate({histogram}_bucket{selector}[$__rate_interval])"
-    return f"histogram_quantile({share:g}, sum by ({by}) ({rate}))"
+    return f"histogram_quantile({share:g}, sum by ({by}) ({' '.join(filter(None, (rate, keep)))}))"
 
 
-def quantiles(histogram: str, *, selector: str = "") -> tuple[Query, Query]:
-    """The middle and the slowest hundredth of a histogram."""
+def quantiles(histogram: str, *labels: str, selector: str = "") -> tuple[Query, Query]:
+    """The middle and the slowest hundredth of a histogram, over the whole fleet or by labels."""
+    legend = "".join(f"{{{{{label}}}}} " for label in labels)
     return (
-        Query(quantile(0.5, histogram, selector=selector), "p50"),
-        Query(quantile(0.99, histogram, selector=selector), "p99"),
+        Query(quantile(0.5, histogram, *labels, selector=selector), f"{legend}p50"),
+        Query(quantile(0.99, histogram, *labels, selector=selector), f"{legend}p99"),
     )
 
 
@@ -170,3 +171,41 @@ def people(label: str, *, status: str = "") -> str:
     """The query of the requests of people and programs a second, by a label: no probes, and of search alone."""
     chosen = (f'status="{status}", ' if status else "") + 'route!~"/livez|/readyz|/startupz|/metrics|/health"'
     return f"sum by ({label}) (rate(sightline_http_requests_total{{{chosen}}}[$__rate_interval]) {SEARCHING})"
+
+
+def event_loops(tells: str, *, keep: str = "", width: int) -> Panel:
+    """How late the event loops wake, by process; `keep` is which of them."""
+    lag = quantile(0.99, "sightline_event_loop_lag_seconds", "instance", keep=keep)
+    return graph("Lag of the event loops, p99", Unit.SECONDS, tells, Query(lag, "{{instance}}"), width=width)
+
+
+def backlog_clears(*, width: int = 6) -> Panel:
+    """When the hints that wait are worked off."""
+    return graph(
+        "The backlog clears in",
+        Unit.SECONDS,
+        "At the present rate, and with one more embedder. No line means that it grows: more arrives than is done.",
+        Query("max by (embedders) (sightline_backlog_clears_seconds)", "{{embedders}}"),
+        width=width,
+    )
+
+
+def looks_found(*, width: int = 6) -> Panel:
+    """What the embedders saw of the objects that they looked at."""
+    return graph(
+        "What looks found",
+        Unit.PER_SECOND,
+        "rejected: complete bytes that are no image we take; missing: proved to be gone; unsettled: still written.",
+        Query(rate("sightline_looks_total", "found"), "{{found}}"),
+        width=width,
+    )
+
+
+def models_in_use(*, width: int = 12) -> Panel:
+    """Which models the processes hold."""
+    return table(
+        "Models in use",
+        "The value counts processes. Several fingerprints of one model and number type: they run different weights.",
+        "count by (model, fingerprint, device, dtype) (sightline_model_info)",
+        width=width,
+    )

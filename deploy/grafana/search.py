@@ -4,10 +4,12 @@ from deploy.grafana.panels import (
     SEARCHING,
     Colour,
     Dashboard,
+    Panel,
     Query,
     Row,
     Unit,
     Variable,
+    event_loops,
     graph,
     heatmap,
     number,
@@ -17,6 +19,12 @@ from deploy.grafana.panels import (
 )
 
 ROUTES = '{route=~"$route"}'
+
+
+def _latency(share: float, tells: str) -> Panel:
+    query = quantile(share, "sightline_http_request_seconds", "route", selector=ROUTES)
+    return graph(f"p{100 * share:g}", Unit.SECONDS, tells, Query(query, "{{route}}"), width=8)
+
 
 HEADLINE = Row(
     "Do people find what they ask for?",
@@ -61,27 +69,12 @@ HEADLINE = Row(
 LATENCY = Row(
     "Latency by route",
     [
-        graph(
-            "p50",
-            Unit.SECONDS,
-            "Half of the requests of a route are answered sooner.",
-            Query(quantile(0.5, "sightline_http_request_seconds", "route", selector=ROUTES), "{{route}}"),
-            width=8,
-        ),
-        graph(
-            "p95",
-            Unit.SECONDS,
+        _latency(0.5, "Half of the requests of a route are answered sooner."),
+        _latency(
+            0.95,
             "One in twenty takes longer. /embed/text asks the model alone, /v1/images the index alone, a search both.",
-            Query(quantile(0.95, "sightline_http_request_seconds", "route", selector=ROUTES), "{{route}}"),
-            width=8,
         ),
-        graph(
-            "p99",
-            Unit.SECONDS,
-            "One in a hundred takes longer. An export streams for as long as its reader reads.",
-            Query(quantile(0.99, "sightline_http_request_seconds", "route", selector=ROUTES), "{{route}}"),
-            width=8,
-        ),
+        _latency(0.99, "One in a hundred takes longer. An export streams for as long as its reader reads."),
         heatmap(
             "Searches by how long they took",
             Unit.SECONDS,
@@ -138,15 +131,9 @@ RATES = Row(
 PROCESSES = Row(
     "Processes",
     [
-        graph(
-            "Lag of the event loops, p99",
-            Unit.SECONDS,
+        event_loops(
             "Of the processes that search. Near a second: something blocks, and every request waits for it.",
-            Query(
-                "histogram_quantile(0.99, sum by (le, instance) "
-                f"(rate(sightline_event_loop_lag_seconds_bucket[$__rate_interval]) {SEARCHING}))",
-                "{{instance}}",
-            ),
+            keep=SEARCHING,
             width=12,
         ),
         graph(

@@ -1,6 +1,18 @@
 """The dashboard "Truth": whether the index is true to the bucket, and what was turned away."""
 
-from deploy.grafana.panels import Colour, Dashboard, Query, Row, Unit, Variable, graph, number, rate, table
+from deploy.grafana.panels import (
+    Colour,
+    Dashboard,
+    Query,
+    Row,
+    Unit,
+    Variable,
+    graph,
+    looks_found,
+    models_in_use,
+    number,
+    rate,
+)
 
 BUCKETS = '{bucket=~"$bucket"}'
 
@@ -112,13 +124,7 @@ DEAD_LETTERS = Row(
             Query("stage:sightline_records_rejected:ratio_rate15m", "{{stage}}"),
             width=12,
         ),
-        graph(
-            "What looks found",
-            Unit.PER_SECOND,
-            "rejected: complete bytes that are no image we take; missing: proved to be gone.",
-            Query(rate("sightline_looks_total", "found"), "{{found}}"),
-            width=8,
-        ),
+        looks_found(width=8),
         graph(
             "Notifications that led to no look",
             Unit.PER_SECOND,
@@ -173,11 +179,7 @@ MODEL = Row(
             Query("min by (golden) (sightline_canary_cosine)", "{{golden}}"),
             width=12,
         ),
-        table(
-            "Models in use",
-            "Several fingerprints of one model and number type: processes run different weights.",
-            "count by (model, fingerprint, device, dtype) (sightline_model_info)",
-        ),
+        models_in_use(),
     ],
 )
 
