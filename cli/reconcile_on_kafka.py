@@ -26,6 +26,7 @@ from schemas.errors import ConfigurationError, DependencyUnavailable
 from schemas.events import EncoderIdentity
 from schemas.topics import IMAGE_EVENTS
 from services.ingest.reconcile import IndexReader, ReconcileMetrics, Reconciler, Report
+from sightline_client.patience import Patience
 from stores.source import FolderSource, parse_source
 from stores.vectors import Page, StoredPoint, Where
 
@@ -34,10 +35,15 @@ PATIENCE_SECONDS = 120.0
 
 
 class ServedIndex:
-    """The index as a running search service shows it, for an Edge index that another process holds."""
+    """The index as a running search service shows it, for an Edge index that another process holds.
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    It asks far more often than a key may, so it waits whenever it is told to. Every method raises
+    `DependencyUnavailable` where that took no end, or nobody answers, and `SightlineError` for a refusal.
+    """
+
+    def __init__(self, client: httpx.AsyncClient, patience: Patience = Patience(attempts=60, longest=60.0)) -> None:
         self._client = client
+        self._patience = patience
         self._at_once = asyncio.Semaphore(16)
 
     async def get(self, ids: Sequence[UUID], *, with_vectors: bool = False) -> Sequence[StoredPoint]:
@@ -75,12 +81,27 @@ class ServedIndex:
         return StoredPoint(UUID(image["id"]), PointPayload.model_validate(image["payload"]))
 
     async def _get(self, path: str, params: Mapping[str, str | int]) -> httpx.Response:
-        try:
-            return await self._client.get(path, params=params)
-        except httpx.HTTPError as error:
+        attempt = 1
+        while True:
+            try:
+                response = await self._client.get(path, params=params)
+            except httpx.HTTPError as error:
+                raise DependencyUnavailable(
+                    "search", f"{self._client.base_url} does not answer ({error!r})", "Look at the search service"
+                ) from error
+            wait = self._patience.wait(response, attempt)
+            if wait is None:
+                break
+            await asyncio.sleep(wait)
+            attempt += 1
+        if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
             raise DependencyUnavailable(
-                "search", f"{self._client.base_url} does not answer ({error!r})", "Look at the search service"
-            ) from error
+                "search",
+                f"{self._client.base_url} answers 429, too many requests, to attempt {attempt} of one question too",
+                "Give the pass an API key of its own, or raise SIGHTLINE_ACCESS__REQUESTS_PER_SECOND at the search "
+                "service",
+            )
+        return response
 
 
 async def reconcile_on_kafka(settings: Settings, source: str, options: PassOptions) -> ExitCode:
