@@ -2,11 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from fastapi import APIRouter, Depends, FastAPI, Response
+from fastapi import APIRouter, FastAPI, Response
 from prometheus_client import CollectorRegistry
 
 from runtime.probe_routes import probe_router
-from runtime.probes import Probes, Readiness
+from runtime.probes import Probes
 from services.search.access import access_router, declare_security
 from services.search.answers import StatusAnswer, json_response
 from services.search.collection import Collection
@@ -22,7 +22,6 @@ from services.search.load import BoundedEngine
 from services.search.one_image.parts import OneImage, one_image_router
 from services.search.page_routes import page_router
 from services.search.photo_search import photo_search_router
-from services.search.problems import RETRY_AFTER_SECONDS, Problem, ProblemKind
 from services.search.ranking.duplicate_routes import duplicate_router
 from services.search.ranking.duplicates import Duplicates
 from services.search.ranking.examples import ImageFetcher
@@ -46,18 +45,15 @@ def create_app(
     registry: CollectorRegistry,
     limits: SearchLimits = SearchLimits(),
     status: StatusSource | None = None,
-    needs: Sequence[Readiness] = (),
     routers: Sequence[APIRouter] = (),
     waiting: int = 256,
     urls: ImageFetcher | None = None,
     healthy: HealthyWord = "healthy",
     one_image: OneImage = OneImage(),
 ) -> FastAPI:
-    """The app. Index and engine are entered and left by the caller; they need not be open before the first request.
+    """The app. Index and engine are entered and left by the caller, and open before the first request.
 
-    `needs` are the components without which searches and embeddings are answered with 503 and
-    "starting" (the engine before its model is loaded, the index before it is open). `status` answers
-    GET /v1/status. `routers` (a webhook, administration) are mounted as they are, and are not held back by `needs`.
+    `status` answers GET /v1/status. `routers` (a webhook, administration) are mounted as they are.
     `waiting` images at most wait for the model at a time; beyond it requests are answered with 429.
     `urls` fetches the images that requests name by URL; without it they are refused. `healthy` is what `status` of
     GET /health says. `one_image` shows originals and thumbnails, explains, and asks for another look.
@@ -67,16 +63,15 @@ def create_app(
     engine = BoundedEngine(engine, waiting)
     collection = Collection(index)
     searcher = Searcher(index, engine, collection, urls=urls)
-    started = [Depends(_started(needs))]
-    app.include_router(search_router(searcher, limits), dependencies=started)
-    app.include_router(image_router(searcher, Listing(index, collection)), dependencies=started)
-    app.include_router(facet_router(Statistics(index, collection)), dependencies=started)
-    app.include_router(duplicate_router(Duplicates(index, collection)), dependencies=started)
-    app.include_router(export_router(Export(index, collection, searcher, limits)), dependencies=started)
-    app.include_router(embed_router(engine, limits, urls or NoUrls()), dependencies=started)
-    app.include_router(photo_search_router(searcher, limits), dependencies=started)
-    app.include_router(health_router(engine, healthy=healthy, needs=needs))
-    app.include_router(one_image_router(searcher, index, engine, one_image), dependencies=started)
+    app.include_router(search_router(searcher, limits))
+    app.include_router(image_router(searcher, Listing(index, collection)))
+    app.include_router(facet_router(Statistics(index, collection)))
+    app.include_router(duplicate_router(Duplicates(index, collection)))
+    app.include_router(export_router(Export(index, collection, searcher, limits)))
+    app.include_router(embed_router(engine, limits, urls or NoUrls()))
+    app.include_router(photo_search_router(searcher, limits))
+    app.include_router(health_router(engine, healthy=healthy))
+    app.include_router(one_image_router(searcher, index, engine, one_image))
     if status is not None:
         app.include_router(_status_router(status))
     for router in routers:
@@ -97,18 +92,3 @@ def _status_router(status: StatusSource) -> APIRouter:
         return json_response((await status()).model_dump(mode="json"))
 
     return router
-
-
-def _started(needs: Sequence[Readiness]) -> Callable[[], Awaitable[None]]:
-    async def started() -> None:
-        for component in needs:
-            if component.why is not None:
-                raise Problem(
-                    503,
-                    ProblemKind.STARTING,
-                    f"The {component.name} is not ready: {component.why}.",
-                    "Try again in a moment; GET /readyz says when.",
-                    headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-                )
-
-    return started

@@ -1,13 +1,11 @@
 """`/health`: one answer with all the fields that three existing services have there (docs/moving.md)."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from runtime.probes import Readiness
 from services.search.embedding import EmbeddingEngine
 from services.search.vectors.embed_answers import API_VERSION
 
@@ -39,17 +37,13 @@ class HealthAnswer(BaseModel):
     device: str | None = Field(None, examples=["cpu", "cuda:0"])
 
 
-def health_router(
-    engine: EmbeddingEngine, *, healthy: HealthyWord = "healthy", needs: Sequence[Readiness] = ()
-) -> APIRouter:
-    """The route over an engine. Its model counts as loaded once `needs` are ready."""
+def health_router(engine: EmbeddingEngine, *, healthy: HealthyWord = "healthy") -> APIRouter:
+    """The route over an engine whose model is loaded."""
     router = APIRouter(tags=["operation"])
 
     @router.get("/health", summary="Is the model loaded, and which is it?", response_model=HealthAnswer)
     async def health() -> Response:
         """200 once the model is loaded, 503 with `status` "starting" before."""
-        if any(component.why is not None for component in needs):
-            return _starting(None)
         identity = engine.encoder.identity
         answer = HealthAnswer(
             status=healthy,
@@ -69,13 +63,9 @@ def starting_health_router(model: str) -> APIRouter:
 
     @router.get("/health")
     async def health() -> Response:
-        return _starting(model)
+        return _answer(HealthAnswer(status="starting", model_loaded=False, model=model), 503)
 
     return router
-
-
-def _starting(model: str | None) -> Response:
-    return _answer(HealthAnswer(status="starting", model_loaded=False, model=model), 503)
 
 
 def _answer(answer: HealthAnswer, status: int) -> Response:

@@ -7,9 +7,14 @@ from pydantic import BaseModel
 
 
 def json_body(model: type[BaseModel], examples: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The content of a JSON body, for the `content` of a `requestBody`."""
+    """The description of a JSON body, with named examples in place of the model's own."""
+    return {"requestBody": {"required": True, "content": {"application/json": json_content(model, examples)}}}
+
+
+def json_content(model: type[BaseModel], examples: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The same for one content type among others."""
     content: dict[str, Any] = {"schema": schema_of(model)}
-    return content | ({"examples": dict(examples)} if examples else {})
+    return content | ({"examples": {name: {"value": one} for name, one in examples.items()}} if examples else {})
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:

@@ -54,7 +54,6 @@ class ProblemKind(StrEnum):
     METHOD_NOT_ALLOWED = "method-not-allowed"
     REFUSED = "refused"
     TOO_MANY_REQUESTS = "too-many-requests"
-    STARTING = "starting"
     UNAVAILABLE = "unavailable"
     FOREIGN_ENCODER = "foreign-encoder"
     MISCONFIGURED = "misconfigured"

@@ -248,13 +248,6 @@ class _Steps:
         self._since = now
 
 
-async def counts(index: VectorIndex) -> dict[Status, int]:
-    """How many images of each status there are; zeros while there is no collection. Raises `DependencyUnavailable`."""
-    if await index.metadata() is None:
-        return dict.fromkeys(Status, 0)
-    return {status: await index.count(Where(status=status)) for status in Status}
-
-
 def _found(page: Sequence[Ranked], payloads: Mapping[UUID, PointPayload], judged: Judged) -> list[Found]:
     return [
         Found(one.id, one.score, payloads[one.id], judged.relevance(one.score), judged.duplicates.get(one.id, 0))

@@ -123,14 +123,12 @@ async def _examples(name: str, bodies: list[ExampleBody], limits: SearchLimits, 
 
 
 SEARCH_BODY_EXAMPLES: dict[str, dict[str, Any]] = {
-    "words": {"value": {"text": "a red bicycle in the rain"}},
-    "more like this": {"value": {"id": _EXAMPLE_ID}},
-    "an image by its URL": {"value": {"url": "https://example.org/photo.jpg"}},
+    "words": {"text": "a red bicycle in the rain"},
+    "more like this": {"id": _EXAMPLE_ID},
+    "an image by its URL": {"url": "https://example.org/photo.jpg"},
     "like these, not like those": {
-        "value": {
-            "like": [{"text": "beach", "weight": 2.0}, {"id": _EXAMPLE_ID}],
-            "unlike": [{"text": "people"}],
-        }
+        "like": [{"text": "beach", "weight": 2.0}, {"id": _EXAMPLE_ID}],
+        "unlike": [{"text": "people"}],
     },
-    "with a filter": {"value": {"text": "sunset", "filter": FILTER_EXAMPLE}},
+    "with a filter": {"text": "sunset", "filter": FILTER_EXAMPLE},
 }

@@ -11,7 +11,7 @@ from services.search.body import read_form, read_json
 from services.search.filters.filter_json import filter_of, filter_of_text
 from services.search.filters.options import SearchOptions, WordSearchOptions, each_once
 from services.search.limits import SearchLimits
-from services.search.openapi import json_body
+from services.search.openapi import json_content
 from services.search.problems import Problem, ProblemKind
 from services.search.ranking.examples import Example
 from services.search.ranking.query import Searcher
@@ -22,7 +22,7 @@ _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": json_body(SearchBody, SEARCH_BODY_EXAMPLES),
+            "application/json": json_content(SearchBody, SEARCH_BODY_EXAMPLES),
             "multipart/form-data": {
                 "schema": {
                     "type": "object",

@@ -7,14 +7,14 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from services.search.access import caller_of
-from services.search.answers import json_response
+from services.search.answers import TagCount, json_response
 from services.search.body import read_json
 from services.search.limits import SearchLimits
+from services.search.openapi import json_body
 from services.search.problems import Problem, ProblemKind
 from services.search.tagging.photo_tagging import PhotoTagging
 from services.search.tagging.tag_directory import DirectoryTagging
 from services.search.tagging.tag_jobs import DirectoryJob, JobState
-from services.search.vectors.embed_answers import json_body
 
 DEFAULT_TOP_K = 4
 DEFAULT_EXTENSIONS = (".jpg", ".jpeg", ".png")
@@ -99,13 +99,6 @@ class TagDirectoryAnswer(BaseModel):
     message: str
     directory: str
     files_count: int
-
-
-class TagCount(BaseModel):
-    """How many photos have a tag."""
-
-    tag: str
-    count: int
 
 
 class DirectoryJobAnswer(BaseModel):

@@ -1,6 +1,5 @@
 """What the embedding routes are sent and what they answer, field by field as two existing services have it."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -96,19 +95,6 @@ class Embeddings(BaseModel):
     dimension: int
     model: str
     version: str = Field(examples=[API_VERSION])
-
-
-def json_body(model: type[BaseModel], **examples: Mapping[str, Any]) -> dict[str, Any]:
-    """The OpenAPI description of a JSON body, with named examples in place of the model's own."""
-    return {"requestBody": {"required": True, "content": {"application/json": json_content(model, **examples)}}}
-
-
-def json_content(model: type[BaseModel], **examples: Mapping[str, Any]) -> dict[str, Any]:
-    """The same for one content type among others."""
-    content: dict[str, Any] = {"schema": model.model_json_schema()}
-    if examples:
-        content["examples"] = {name.replace("_", " "): {"value": value} for name, value in examples.items()}
-    return content
 
 
 def form_body(field: str, *, also: str = "") -> dict[str, Any]:

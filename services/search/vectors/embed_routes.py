@@ -15,6 +15,7 @@ from services.search.body import read_form_file, read_json, too_large_image
 from services.search.embedding import EmbeddingEngine
 from services.search.limits import SearchLimits
 from services.search.modality import check_takes_images, vectors_of_words
+from services.search.openapi import json_body, json_content
 from services.search.problems import Problem, ProblemKind, bad_parameter
 from services.search.ranking.examples import ImageFetcher
 from services.search.together import both, while_connected
@@ -32,8 +33,6 @@ from services.search.vectors.embed_answers import (
     UrlsBody,
     form_body,
     form_content,
-    json_body,
-    json_content,
 )
 from services.search.vectors.url_embedding import UrlEmbedder
 
@@ -61,7 +60,8 @@ def embed_router(engine: EmbeddingEngine, limits: SearchLimits, urls: ImageFetch
         summary="Embed one text, or several",
         response_model=Embedding | BareEmbeddings,
         openapi_extra=json_body(
-            TextOrTextsBody, one_text={"text": "a red bicycle"}, several={"texts": ["a red bicycle", "a beach at dusk"]}
+            TextOrTextsBody,
+            {"one text": {"text": "a red bicycle"}, "several": {"texts": ["a red bicycle", "a beach at dusk"]}},
         ),
     )
     async def embed_text(request: Request) -> Response:

@@ -40,18 +40,6 @@ async def test_the_word_for_well_is_a_matter_of_choice(
             assert (await client.get("/health")).json() == HEALTHY | {"status": word}
 
 
-async def test_until_the_model_is_loaded_health_is_a_503_that_says_so(index: VectorIndex, engine: FakeEngine) -> None:
-    probes = Probes()
-    encoder = probes.component("encoder", why="it is loading")
-    app = create_app(index, engine, probes=probes, registry=CollectorRegistry(), needs=[encoder], healthy="ok")
-    async with client_of(app) as client:
-        answer = await client.get("/health")
-        assert answer.status_code == 503
-        assert (answer.json()["status"], answer.json()["model_loaded"]) == ("starting", False)
-        encoder.ready()
-        assert (await client.get("/health")).json() == HEALTHY | {"status": "ok"}
-
-
 async def test_a_process_that_starts_names_the_model_that_it_loads() -> None:
     app = FastAPI()
     app.include_router(starting_health_router("ViT-B-32"))

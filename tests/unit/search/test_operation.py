@@ -3,18 +3,19 @@
 import asyncio
 import re
 from datetime import UTC, datetime
+from typing import cast
 
 import httpx
 import pytest
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
+from cli.serving import index_status
+from encoders.engine import EncoderEngine
 from runtime.http import HttpServer
 from runtime.probes import Probes
-from schemas.collection import Status
 from services.search.answers import StatusAnswer
 from services.search.api import create_app
-from services.search.ranking.query import counts
 from stores.qdrant_server import QdrantIndex
 from stores.vectors import VectorIndex
 from tests.unit.search.conftest import LIMITS, image_point, rejected
@@ -70,19 +71,7 @@ async def test_status_is_what_the_process_says_of_itself(index: VectorIndex, eng
     await index.write([image_point("a.jpg"), image_point("b.jpg"), rejected("c.jpg")])
 
     async def status() -> StatusAnswer:
-        found = await counts(index)
-        return StatusAnswer(
-            release="1.0",
-            runs=["search"],
-            since=since,
-            model="tiny",
-            fingerprint="abc-def-fp32",
-            device="cpu",
-            indexed=found[Status.INDEXED],
-            rejected=found[Status.REJECTED],
-            gone=found[Status.GONE],
-            waiting=3,
-        )
+        return await index_status(index, cast("EncoderEngine", engine), runs=["search"], since=since, waiting=3)
 
     app = create_app(index, engine, probes=Probes(), registry=CollectorRegistry(), status=status)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://search") as client:
@@ -92,8 +81,9 @@ async def test_status_is_what_the_process_says_of_itself(index: VectorIndex, eng
         assert answer["runs"] == ["search"]
 
 
-async def test_without_a_collection_nothing_is_counted(empty_index: QdrantIndex) -> None:
-    assert await counts(empty_index) == {Status.INDEXED: 0, Status.REJECTED: 0, Status.GONE: 0}
+async def test_without_a_collection_nothing_is_counted(empty_index: QdrantIndex, engine: FakeEngine) -> None:
+    found = await index_status(empty_index, cast("EncoderEngine", engine))
+    assert (found.indexed, found.rejected, found.gone) == (0, 0, 0)
 
 
 async def test_the_reference_names_every_path_and_parameter_and_loads_nothing_from_elsewhere(

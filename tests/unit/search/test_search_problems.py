@@ -6,7 +6,6 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from fastapi import APIRouter, FastAPI
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
@@ -385,34 +384,6 @@ async def test_what_is_not_there_is_a_problem_too(client: httpx.AsyncClient) -> 
     answer = await client.delete("/v1/images")
     assert problem(answer, 405, "method-not-allowed")["remedy"].startswith("Use GET")
     assert answer.headers["allow"] == "GET"
-
-
-async def test_while_a_needed_component_starts_searches_are_told_to_come_back(
-    index: FakeIndex, engine: FakeEngine
-) -> None:
-    probes = Probes()
-    encoder = probes.component("encoder", why="ViT-B-32 is loading")
-    extra = APIRouter()
-
-    @extra.post("/events")
-    async def events() -> dict[str, bool]:
-        return {"taken": True}
-
-    app: FastAPI = create_app(
-        index, engine, probes=probes, registry=CollectorRegistry(), needs=[encoder], routers=[extra]
-    )
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://search") as client:
-        for path in ("/v1/search?q=x", "/v1/images", f"/v1/images/{uuid4()}"):
-            answer = await client.get(path)
-            assert problem(answer, 503, "starting")["detail"] == "The encoder is not ready: ViT-B-32 is loading."
-            assert int(answer.headers["retry-after"]) > 0
-        assert (await client.post("/embed/texts", json={"texts": ["x"]})).status_code == 503
-        assert (await client.get("/livez")).status_code == 200
-        assert (await client.get("/readyz")).status_code == 503
-        assert (await client.post("/events")).json() == {"taken": True}
-        encoder.ready()
-        assert (await client.get("/v1/search?q=x")).status_code == 200
-        assert (await client.get("/readyz")).status_code == 200
 
 
 async def test_problems_are_json_even_for_hostile_values(client: httpx.AsyncClient) -> None:

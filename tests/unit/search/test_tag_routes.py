@@ -25,6 +25,7 @@ from runtime.probes import Probes
 from schemas.collection import Status
 from schemas.errors import DependencyUnavailable
 from schemas.events import ImageFacts, Tag
+from services.search.api import create_app
 from services.search.service_app import embedding_app
 from services.search.tagging import tag_directory
 from services.search.tagging.photo_roots import PhotoRoot, PhotoRoots
@@ -141,6 +142,15 @@ async def tagged(
 async def tagging(tmp_path: Path) -> AsyncIterator[Tagged]:
     async with tagged(tmp_path) as made:
         yield made
+
+
+async def test_no_two_models_of_the_whole_api_share_a_name(index: QdrantIndex) -> None:
+    engine = Camera()
+    tagging = PhotoTagging(engine, Taggers().tagger, PhotoRoots([]), image_bytes=1000)
+    router = tag_router(tagging, DirectoryTagging(tagging, index), LIMITS)
+    app = create_app(index, engine, probes=Probes(), registry=CollectorRegistry(), routers=[router])
+    # FastAPI would tell them apart by their modules' paths.
+    assert not [name for name in app.openapi()["components"]["schemas"] if "__" in name]
 
 
 # One photo
