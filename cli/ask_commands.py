@@ -82,9 +82,9 @@ def tags(
     prefix: Prefix = None,
     data_dir: DataDir = None,
     model: Model = None,
-    as_json: AsJson = False,
+    as_json: Annotated[bool, typer.Option("--json", help='Print {"tags": [{"tag": ..., "count": ...}]}.')] = False,
 ) -> None:
-    """How many images have each tag, most frequent first."""
+    """How many images have each tag, most frequent first; of 1,000 tags at most."""
     from cli.asking import show_tags
 
     settings = settings_for(data_dir=data_dir, encoder__model=model, quiet="ERROR")
@@ -99,7 +99,7 @@ def duplicates(
     limit: Annotated[int, typer.Option(min=1, help="At most so many groups.")] = 100,
     data_dir: DataDir = None,
     model: Model = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, as the HTTP API answers.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each group as a line of JSON.")] = False,
 ) -> None:
     """Groups of images that are the same, or nearly."""
     from cli.asking import show_duplicates
@@ -114,7 +114,9 @@ def export(
     words: Annotated[
         str | None, typer.Option("--search", help="Only what is found by these words, best first.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, max=10_000, help="At most so many of what is found.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many; with --search 1,000 unless given, and 10,000 at most.")
+    ] = None,
     format: Annotated[Format | None, typer.Option(help="Whatever the file is called.")] = None,  # noqa: A002 - the option
     bucket: Bucket = None,
     prefix: Prefix = None,

@@ -2,34 +2,41 @@
 
 import json
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Literal, cast
 
+import httpx
 from rich.console import Console
 from rich.table import Table
 
-from cli.search import search_client
+from cli.search import check_encoding, embedding_client, search_client
 from runtime.lifecycle import ExitCode
 from runtime.settings import Settings
 from schemas.errors import ConfigurationError, SightlineError
-from sightline_client import AsyncSightline, DuplicateGroup, Filter, ProblemError, where
+from sightline_client import AsyncSightline, DuplicateGroup, Filter, ProblemError, SightlineUnreachable, where
 
 FORMATS = ("csv", "jsonl", "parquet")
 
 
 @asynccontextmanager
-async def _asked(settings: Settings) -> AsyncIterator[AsyncSightline]:
-    async with search_client(settings) as client:
+async def _asked(
+    settings: Settings,
+    made: Callable[[Settings], AbstractAsyncContextManager[httpx.AsyncClient]] = search_client,
+) -> AsyncIterator[AsyncSightline]:
+    async with made(settings) as client:
         try:
             yield AsyncSightline(client=client)
         except ProblemError as problem:
             raise SightlineError(f"{problem.detail} {problem.remedy}".strip()) from None
+        except SightlineUnreachable as error:
+            raise SightlineError(str(error)) from error
 
 
 async def show_tags(settings: Settings, *, bucket: str | None, prefix: str | None, as_json: bool) -> ExitCode:
     """Print how many images have each tag."""
+    check_encoding(bucket, prefix)
     async with _asked(settings) as sightline:
         counts = await sightline.tags(only=where(bucket=bucket, prefix=prefix))
     if as_json:
@@ -77,6 +84,7 @@ async def export_to(
     settings: Settings, file: Path, *, form: str | None, words: str | None, limit: int | None, only: Filter
 ) -> ExitCode:
     """Write a file, complete or not at all. Raises `ConfigurationError` for an ending that is no format."""
+    check_encoding(words, *map(str, only.tree.values()))
     form = form or file.suffix.removeprefix(".").lower()
     if form not in FORMATS:
         raise ConfigurationError(
@@ -97,8 +105,9 @@ async def export_to(
 
 def is_image_file(what: str) -> bool:
     """Whether a file is meant rather than words. Raises `ConfigurationError` for what looks like one and is none."""
-    if Path(what).is_file():
-        return True
+    with suppress(OSError):  # a text may be longer than any name
+        if Path(what).is_file():
+            return True
     if "/" in what or (not any(map(str.isspace, what)) and Path(what).suffix):
         raise ConfigurationError(f"{what} is no file; if these are words, give --text")
     return False
@@ -106,11 +115,14 @@ def is_image_file(what: str) -> bool:
 
 async def show_embedding(settings: Settings, given: Path | str) -> ExitCode:
     """Print the vector of an image's file or of a text, as JSON. Raises `OSError` for a file that cannot be read."""
-    async with _asked(settings) as sightline:
+    if isinstance(given, str):
+        check_encoding(given)
+    async with _asked(settings, embedding_client) as sightline:
         if isinstance(given, Path):
-            vector = await sightline.embed_image(given)
+            answer = await sightline.embed_image(given)
+            vector, model = answer.embedding, answer.model
         else:
-            vector = (await sightline.embed_texts([given]))[0]
-        model = (await sightline.status()).model
+            answers = await sightline.embed_texts([given])
+            (vector,), model = answers.embeddings, answers.model
     print(json.dumps({"embedding": list(vector), "dimension": len(vector), "model": model}))
     return ExitCode.CLEAN

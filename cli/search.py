@@ -11,7 +11,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from cli.address import find_running, key_headers
+from cli.address import Address, find_running, key_headers
 from cli.parts import Parts
 from runtime.lifecycle import ExitCode
 from runtime.probes import Probes
@@ -39,13 +39,8 @@ async def search_client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the process that serves this data folder, or of the same application opened here."""
     running = find_running(settings.data_dir)
     if running is not None:
-        async with httpx.AsyncClient(
-            base_url=running.url, timeout=60.0, trust_env=False, headers=key_headers(settings)
-        ) as client:
-            try:
-                yield client
-            except httpx.HTTPError as error:
-                raise SightlineError(f"{running.url} broke off ({error!r}); ask again") from error
+        async with _client_of(running, settings) as client:
+            yield client
         return
     from cli.indexes import make_index
     from cli.models import make_engine
@@ -68,14 +63,48 @@ async def search_client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
             yield client
 
 
+@asynccontextmanager
+async def embedding_client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """The same for vectors alone: what is opened here is the model, and no index."""
+    running = find_running(settings.data_dir)
+    if running is not None:
+        async with _client_of(running, settings) as client:
+            yield client
+        return
+    from cli.models import make_engine
+    from services.search.service_app import embedding_app
+
+    parts = Parts.make(settings)
+    async with make_engine(parts) as engine:
+        application = embedding_app(engine, probes=Probes(), registry=parts.registry)
+        transport = httpx.ASGITransport(app=application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://sightline") as client:
+            yield client
+
+
+@asynccontextmanager
+async def _client_of(running: Address, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    headers = key_headers(settings)
+    async with httpx.AsyncClient(base_url=running.url, timeout=60.0, trust_env=False, headers=headers) as client:
+        try:
+            yield client
+        except httpx.HTTPError as error:
+            raise SightlineError(f"{running.url} broke off ({error!r}); ask again") from error
+
+
+def check_encoding(*given: str | None) -> None:
+    """Raise `ConfigurationError` for words of the command line that are not UTF-8."""
+    try:
+        "".join(one or "" for one in given).encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError("the question is not UTF-8; check the terminal's encoding") from None
+
+
 async def search(settings: Settings, query: Query, *, as_json: bool) -> ExitCode:
     """Print the results of a query, best first."""
     if sum(given is not None for given in (query.words, query.image, query.like)) != 1:
         raise ConfigurationError("say what to look for: words, or --image FILE, or --like KEY, and only one of them")
-    try:
-        f"{query.words}{query.like}{query.bucket}{query.prefix}{query.tag}".encode()
-    except UnicodeEncodeError:
-        raise ConfigurationError("the question is not UTF-8; check the terminal's encoding") from None
+    check_encoding(query.words, query.like, query.bucket, query.prefix, query.tag)
     if query.image is not None and not query.image.is_file():
         raise ConfigurationError(f"{query.image} is no file")
     async with search_client(settings) as client:

@@ -12,6 +12,7 @@ It needs httpx and pydantic, and imports nothing else of Sightline.
 from sightline_client.answers import (
     DuplicateGroup,
     Embedding,
+    Embeddings,
     FacetValue,
     Image,
     ImageInfo,
@@ -33,6 +34,7 @@ __all__ = [
     "AsyncSightline",
     "DuplicateGroup",
     "Embedding",
+    "Embeddings",
     "FacetValue",
     "Filter",
     "Image",

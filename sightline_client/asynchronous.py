@@ -174,18 +174,19 @@ class AsyncSightline:
         """Have an image looked at again. Needs the scope admin."""
         await self._send(requests.retry(image))
 
-    async def tags(self, *, only: Filter | None = None) -> Sequence[TagCount]:
-        """How many images have each tag, most frequent first."""
-        return (await self._ask(requests.tags(only), TagCounts)).tags
+    async def tags(self, *, only: Filter | None = None, limit: int = 1000) -> Sequence[TagCount]:
+        """How many images have each tag, the most frequent first; the service tells at most 1,000."""
+        return (await self._ask(requests.tags(only, limit), TagCounts)).tags
 
     async def facets(
         self,
         field: Literal["bucket", "camera", "format", "tag", "reason", "status"],
         *,
         only: Filter | None = None,
+        limit: int = 1000,
     ) -> Sequence[FacetValue]:
-        """How many images have each value of a field, most frequent first."""
-        return (await self._ask(requests.facets(field, only), FacetValues)).values
+        """How many images have each value of a field, the most frequent first; the service tells at most 1,000."""
+        return (await self._ask(requests.facets(field, only, limit), FacetValues)).values
 
     async def statistics(
         self,
@@ -236,32 +237,33 @@ class AsyncSightline:
         """What runs, since when, and how much is indexed."""
         return await self._ask(requests.status(), Status)
 
-    async def embed_texts(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        """A unit vector for each text, in order."""
-        return (await self._ask(requests.embed_texts(texts), Embeddings)).embeddings
+    async def embed_texts(self, texts: Sequence[str]) -> Embeddings:
+        """A unit vector for each text, in order, and whose they are."""
+        return await self._ask(requests.embed_texts(texts), Embeddings)
 
-    async def embed_image(self, image: bytes | Path | str) -> Sequence[float]:
-        """The unit vector of an image, given by its bytes or its file. Raises `OSError`."""
+    async def embed_image(self, image: bytes | Path | str) -> Embedding:
+        """The unit vector of an image, given by its bytes or its file, and whose it is. Raises `OSError`."""
         if isinstance(image, bytes):
             call = requests.embed_image(image, "image")
         else:
             call = requests.embed_image(await asyncio.to_thread(Path(image).read_bytes), Path(image).name)
-        return (await self._ask(call, Embedding)).embedding
+        return await self._ask(call, Embedding)
 
     async def _ask(self, call: Call, answer: type[A]) -> A:
         return answer.model_validate_json((await self._send(call)).content)
 
-    async def _send(self, call: Call) -> httpx.Response:
+    async def _send(self, call: Call, *, stream: bool = False) -> httpx.Response:
+        """A good answer; of a streamed one the body is yet to be read, and it must be closed."""
         attempt = 1
         while True:
+            request = self._client.build_request(call.method, call.path, headers=self._headers, **arguments_of(call))
             try:
-                response = await self._client.request(
-                    call.method, call.path, headers=self._headers, follow_redirects=True, **arguments_of(call)
-                )
+                response = await self._client.send(request, stream=stream, follow_redirects=True)
+                if response.is_success:
+                    return response
+                await response.aread()
             except httpx.HTTPError as error:
                 raise unreachable(self._client.base_url, error) from error
-            if response.is_success:
-                return response
             wait = self._patience.wait(response, attempt)
             if wait is None:
                 raise problem_of(response)
@@ -270,13 +272,10 @@ class AsyncSightline:
 
     @asynccontextmanager
     async def _streamed(self, call: Call) -> AsyncIterator[httpx.Response]:
+        response = await self._send(call, stream=True)
         try:
-            async with self._client.stream(
-                call.method, call.path, headers=self._headers, **arguments_of(call)
-            ) as response:
-                if not response.is_success:
-                    await response.aread()
-                    raise problem_of(response)
-                yield response
+            yield response
         except httpx.HTTPError as error:
             raise unreachable(self._client.base_url, error) from error
+        finally:
+            await response.aclose()

@@ -9,20 +9,33 @@ Value = str | int | float | date | datetime
 
 @dataclass(frozen=True)
 class Filter:
-    """A filter of the API. Make one with `where`; combine with `&` (all), `|` (any) and `~` (not)."""
+    """A filter of the API. Make one with `where`; combine with `&` (all), `|` (any) and `~` (not).
+
+    One without conditions means every image: `&` with it changes nothing, a request leaves it out.
+    """
 
     tree: dict[str, Any]
 
+    def __bool__(self) -> bool:
+        """Whether there is any condition."""
+        return bool(self.tree)
+
     def __and__(self, other: "Filter") -> "Filter":
         """Both hold."""
-        return _joined("all", self, other)
+        return _joined("all", self, other) if self and other else self or other
 
     def __or__(self, other: "Filter") -> "Filter":
-        """At least one holds."""
+        """At least one holds. Raises `ValueError` where one has no conditions: every image is hardly meant then."""
+        if not (self and other):
+            raise ValueError("a filter without conditions means every image, so `|` with it would too; leave it out")
         return _joined("any", self, other)
 
     def __invert__(self) -> "Filter":
-        """It does not hold."""
+        """It does not hold. Raises `ValueError` where it has no conditions: no image would be left."""
+        if not self:
+            raise ValueError(
+                "a filter without conditions means every image, so `~` of it would mean none; leave it out"
+            )
         return Filter({"not": self.tree})
 
 
@@ -42,7 +55,7 @@ def where(
     size_min: int | None = None,
     size_max: int | None = None,
 ) -> Filter:
-    """A filter of which everything given must hold.
+    """A filter of which everything given must hold; every image where nothing is given, or None.
 
     `tag_score` is the least score of `tag`. `after` is inclusive, `before` exclusive, times without a zone are UTC;
     sizes are bytes.

@@ -42,14 +42,15 @@ def search(
 ) -> Call:
     """A search. Raises `ValueError` when there is nothing to search for."""
     liked = [*([] if question is None else [question]), *like]
-    if not liked and not unlike:
-        raise ValueError("say what to look for: words, a picture, an indexed image, or examples in `like`")
-    first = question_of(liked[0]) if liked else None
-    if first is not None and len(liked) == 1 and not unlike and first.weight == 1.0:
+    if not liked:
+        besides = "; `unlike` only tells what to keep away from" if unlike else ""
+        raise ValueError(f"say what to look for: words, a picture, an indexed image, or examples in `like`{besides}")
+    first = question_of(liked[0])
+    if len(liked) == 1 and not unlike and first.weight == 1.0:
         body = {name: value for name, value in first.on_wire().items() if name != "weight"}
     else:
         body = {"like": _examples(liked), "unlike": _examples(unlike)}
-    if only is not None:
+    if only:
         body["filter"] = only.tree
     params = _given(limit=limit, threshold=threshold, sort=sort, good_only=good_only, fold=fold)
     return Call("POST", "/v1/search", params, body)
@@ -85,14 +86,14 @@ def retry(image: UUID) -> Call:
     return Call("POST", f"/v1/images/{image}/retry")
 
 
-def tags(only: Filter | None) -> Call:
+def tags(only: Filter | None, limit: int) -> Call:
     """Tags with counts."""
-    return Call("GET", "/v1/tags", _filtered(only))
+    return Call("GET", "/v1/tags", {"limit": limit, **_filtered(only)})
 
 
-def facets(name: str, only: Filter | None) -> Call:
+def facets(name: str, only: Filter | None, limit: int) -> Call:
     """Values of a field with counts."""
-    return Call("GET", "/v1/facets", {"field": name, **_filtered(only)})
+    return Call("GET", "/v1/facets", {"field": name, "limit": limit, **_filtered(only)})
 
 
 def statistics(per: str, date: str, only: Filter | None) -> Call:
@@ -135,7 +136,7 @@ def _examples(given: Sequence[str | Question]) -> list[dict[str, Any]]:
 
 
 def _filtered(only: Filter | None) -> dict[str, str]:
-    return {} if only is None else {"filter": json.dumps(only.tree, ensure_ascii=False)}
+    return {"filter": json.dumps(only.tree, ensure_ascii=False)} if only else {}
 
 
 def _given(**values: str | int | float | bool | None) -> dict[str, str | int | float | bool]:

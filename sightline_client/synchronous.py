@@ -172,18 +172,19 @@ class Sightline:
         """Have an image looked at again. Needs the scope admin."""
         self._send(requests.retry(image))
 
-    def tags(self, *, only: Filter | None = None) -> Sequence[TagCount]:
-        """How many images have each tag, most frequent first."""
-        return self._ask(requests.tags(only), TagCounts).tags
+    def tags(self, *, only: Filter | None = None, limit: int = 1000) -> Sequence[TagCount]:
+        """How many images have each tag, the most frequent first; the service tells at most 1,000."""
+        return self._ask(requests.tags(only, limit), TagCounts).tags
 
     def facets(
         self,
         field: Literal["bucket", "camera", "format", "tag", "reason", "status"],
         *,
         only: Filter | None = None,
+        limit: int = 1000,
     ) -> Sequence[FacetValue]:
-        """How many images have each value of a field, most frequent first."""
-        return self._ask(requests.facets(field, only), FacetValues).values
+        """How many images have each value of a field, the most frequent first; the service tells at most 1,000."""
+        return self._ask(requests.facets(field, only, limit), FacetValues).values
 
     def statistics(
         self,
@@ -229,32 +230,33 @@ class Sightline:
         """What runs, since when, and how much is indexed."""
         return self._ask(requests.status(), Status)
 
-    def embed_texts(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        """A unit vector for each text, in order."""
-        return self._ask(requests.embed_texts(texts), Embeddings).embeddings
+    def embed_texts(self, texts: Sequence[str]) -> Embeddings:
+        """A unit vector for each text, in order, and whose they are."""
+        return self._ask(requests.embed_texts(texts), Embeddings)
 
-    def embed_image(self, image: bytes | Path | str) -> Sequence[float]:
-        """The unit vector of an image, given by its bytes or its file. Raises `OSError`."""
+    def embed_image(self, image: bytes | Path | str) -> Embedding:
+        """The unit vector of an image, given by its bytes or its file, and whose it is. Raises `OSError`."""
         if isinstance(image, bytes):
             call = requests.embed_image(image, "image")
         else:
             call = requests.embed_image(Path(image).read_bytes(), Path(image).name)
-        return self._ask(call, Embedding).embedding
+        return self._ask(call, Embedding)
 
     def _ask(self, call: Call, answer: type[A]) -> A:
         return answer.model_validate_json(self._send(call).content)
 
-    def _send(self, call: Call) -> httpx.Response:
+    def _send(self, call: Call, *, stream: bool = False) -> httpx.Response:
+        """A good answer; of a streamed one the body is yet to be read, and it must be closed."""
         attempt = 1
         while True:
+            request = self._client.build_request(call.method, call.path, headers=self._headers, **arguments_of(call))
             try:
-                response = self._client.request(
-                    call.method, call.path, headers=self._headers, follow_redirects=True, **arguments_of(call)
-                )
+                response = self._client.send(request, stream=stream, follow_redirects=True)
+                if response.is_success:
+                    return response
+                response.read()
             except httpx.HTTPError as error:
                 raise unreachable(self._client.base_url, error) from error
-            if response.is_success:
-                return response
             wait = self._patience.wait(response, attempt)
             if wait is None:
                 raise problem_of(response)
@@ -263,11 +265,10 @@ class Sightline:
 
     @contextmanager
     def _streamed(self, call: Call) -> Iterator[httpx.Response]:
+        response = self._send(call, stream=True)
         try:
-            with self._client.stream(call.method, call.path, headers=self._headers, **arguments_of(call)) as response:
-                if not response.is_success:
-                    response.read()
-                    raise problem_of(response)
-                yield response
+            yield response
         except httpx.HTTPError as error:
             raise unreachable(self._client.base_url, error) from error
+        finally:
+            response.close()

@@ -71,7 +71,9 @@ async def test_lists_counts_and_dates(sightline: AsyncSightline) -> None:
     assert len([one async for one in sightline.images(page=3)]) == 4
     [image] = [one async for one in sightline.images(only=where(prefix="140"))]
     assert len((await sightline.image(image.id, vector=True)).vector or ()) == 256
-    assert {(one.tag, one.count) for one in await sightline.tags()} == {("red", 2), ("blue", 2)}
+    counts = {(one.tag, one.count) for one in await sightline.tags(only=where())}
+    assert counts == {("red", 2), ("blue", 2)}
+    assert len(await sightline.tags(limit=1)) == 1
     assert [(one.value, one.count) for one in await sightline.facets("camera")] == [("Lens", 4)]
     days = await sightline.statistics("day")
     assert sum(one.count for one in days) == 4
@@ -84,8 +86,11 @@ async def test_exports_and_embeds(sightline: AsyncSightline, tmp_path: Path) -> 
     await sightline.export(tmp_path / "red.jsonl", format="jsonl", only=where(tag="red"))
     assert len((tmp_path / "red.jsonl").read_text().splitlines()) == 2
     (tmp_path / "one.png").write_bytes(picture(20))
-    assert await sightline.embed_image(tmp_path / "one.png") == pytest.approx(await sightline.embed_image(picture(20)))
-    assert len(await sightline.embed_texts(["a", "b"])) == 2
+    one = await sightline.embed_image(tmp_path / "one.png")
+    assert one.embedding == pytest.approx((await sightline.embed_image(picture(20))).embedding)
+    texts = await sightline.embed_texts(["a", "b"])
+    assert len(texts.embeddings) == 2
+    assert (one.model, one.dimension) == (texts.model, texts.dimension) == ("hashing", 256)
 
 
 async def test_a_refusal_carries_the_services_sentence(sightline: AsyncSightline) -> None:
@@ -122,8 +127,8 @@ EVERY_CALL = [
     requests.original(ONE),
     requests.thumbnail(ONE, 320),
     requests.retry(ONE),
-    requests.tags(where(tag="a")),
-    requests.facets("tag", where(tag="a")),
+    requests.tags(where(tag="a"), 5),
+    requests.facets("tag", where(tag="a"), 5),
     requests.statistics("day", "taken", where(tag="a")),
     requests.duplicates("exact", 5).at("c"),
     requests.export("csv", "words", 5, where(tag="a")),

@@ -77,6 +77,8 @@ def test_what_a_search_starts_from_is_sent_as_the_api_reads_it() -> None:
     assert sent_for(Words("beach", weight=2)) == {"like": [{"text": "beach", "weight": 2}], "unlike": []}
     with pytest.raises(ValueError, match="say what to look for"):
         sent_for()
+    with pytest.raises(ValueError, match=r"say what to look for.*`unlike` only tells what to keep away from"):
+        sent_for(unlike=["people"])
 
 
 def test_filters_are_combined_without_needless_depth() -> None:
@@ -85,6 +87,25 @@ def test_filters_are_combined_without_needless_depth() -> None:
     either = where(taken_after=date(2024, 5, 1)) | both
     assert either.tree == {"any": [{"taken_after": "2024-05-01"}, both.tree]}
     assert sent_for("x", only=either)["filter"] == either.tree
+
+
+def test_a_filter_without_conditions_is_every_image() -> None:
+    every = where(bucket=None, tag=None)
+    beach = where(tag="beach")
+    assert sent_for("x", only=every) == {"text": "x"}
+    assert (every & beach, beach & every, every & where()) == (beach, beach, every)
+    for one, other in ((every, beach), (beach, every)):
+        with pytest.raises(ValueError, match="means every image"):
+            _ = one | other
+    with pytest.raises(ValueError, match="means every image"):
+        _ = ~every
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert "filter" not in request.url.params
+        return httpx.Response(200, json={"tags": [], "images": []})
+
+    assert not client(answer).tags(only=every)
+    assert not list(client(answer).images(only=every))
 
 
 def test_all_pages_are_asked_for_as_they_are_taken() -> None:
@@ -148,6 +169,22 @@ def test_an_address_where_nobody_listens_is_named() -> None:
 
     with pytest.raises(SightlineUnreachable, match="http://search"):
         client(nobody).tags()
+
+
+async def test_an_export_is_asked_for_again_too(tmp_path: Path) -> None:
+    statuses: list[int] = []
+
+    def busy(_: httpx.Request) -> httpx.Response:
+        status = statuses.pop(0)
+        return httpx.Response(status, headers={"Retry-After": "0"}, content=b"id,key" if status == 200 else b"busy")
+
+    statuses += [503, 429, 200]
+    assert client(busy).export(tmp_path / "one.csv") == 6
+    statuses += [503, 429, 200]
+    async with httpx.AsyncClient(transport=httpx.MockTransport(busy), base_url="http://search") as http:
+        assert await AsyncSightline(client=http).export(tmp_path / "two.csv") == 6
+    assert not statuses
+    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes() == b"id,key"
 
 
 def test_an_export_that_is_refused_writes_nothing(tmp_path: Path) -> None:
