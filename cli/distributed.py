@@ -35,7 +35,7 @@ WITH_MODEL = {Service.EMBEDDER, Service.SEARCH}
 async def run_services(settings: Settings, names: Sequence[str]) -> ExitCode:
     """Run the named services until a signal. What is away at the start is waited for, alive and not ready.
 
-    Raises `ConfigurationError`, where it can be known before anything starts.
+    Raises `ConfigurationError` for what waiting does not mend.
     """
     services = _services(names)
     # Search alone is connected with nobody: it reads the index, and embeds.
@@ -97,20 +97,25 @@ async def _assembled(
 ) -> Assembly:
     """The services, wired. Raises `ConfigurationError`; what is away is waited for."""
     await entered.enter_async_context(parts.tracing)
-    on_kafka, needs_kafka = bool(parts.settings.kafka.bootstrap_servers), bool(set(services) & PIPELINE)
-    # Before the model, which may take minutes: a password that is wrong should be told at once.
-    away = await _away(parts.settings) if on_kafka else None
-    if away is not None and not needs_kafka:
-        parts.log.warning("kafka_away", f"{away}. Searches do without; retries are refused until it is there")
-    transport: Transport = InProcessTransport(parts)
-    if on_kafka:
-        transport = KafkaTransport(parts, entered, later=away is not None and not needs_kafka)
+    transport: Transport
+    away: DependencyUnavailable | None = None
+    if parts.settings.kafka.bootstrap_servers:
+        # Before the model, which may take minutes: a password that is wrong should be told at once.
+        away = await _away(parts.settings)
+        later = away is not None and not set(services) & PIPELINE
+        if later:
+            parts.log.warning("kafka_away", f"{away}. Searches do without; retries are refused until it is there")
+        elif away is not None and set(services) & WITH_MODEL:
+            parts.log.warning("kafka_away", f"{away}. The model is loaded meanwhile")
+        transport = KafkaTransport(parts, entered, later=later)
+    else:
+        transport = InProcessTransport(parts)
     assembly = Assembly(parts, probes, entered, transport, services, start)
     wiring = {service: importlib.import_module(f"cli.wiring.{service}") for service in services}
     for service in services:
         if service in WITH_MODEL:
             await wiring[service].load(assembly)
-    if away is not None and needs_kafka:
+    if away is not None and set(services) & PIPELINE:
         await start.until_there(lambda: _kafka(parts.settings))
     for service in services:
         await wiring[service].wire(assembly)

@@ -1,4 +1,4 @@
-"""`sightline run` with something outside away at its start: alive and not ready until it is there, or a signal comes."""
+"""`sightline run` with something outside away at its start: alive and not ready until it is there, or a signal."""
 
 import asyncio
 import os
