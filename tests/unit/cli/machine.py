@@ -40,7 +40,12 @@ class Machine:
         self.asked: Counter[str] = Counter()
         """How often each was, or would have been."""
         load = StandIn.load
-        patch.setattr(StandIn, "load", lambda encoder: (self.open("model"), load(encoder)))
+
+        def opened(encoder: StandIn) -> None:
+            self.open("model")
+            load(encoder)
+
+        patch.setattr(StandIn, "load", opened)
         patch.setattr("cli.models.make_encoder", lambda *_, **__: self.encoder)
         patch.setattr("cli.indexes.QdrantIndex", lambda collection, **_: Index(self, collection))
         patch.setattr("cli.sources.s3_store", lambda bucket, _: Bucket(self, bucket))
