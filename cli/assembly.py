@@ -1,22 +1,26 @@
 """What one process of a fleet is made of, gathered service by service."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, FastAPI
 
 from cli.parts import Parts
 from cli.transports import Transport
+from runtime.batch import Publisher
 from runtime.lifecycle import Component
 from runtime.metrics import StageMetrics
 from runtime.probes import Probes
 from runtime.stage import Stage
+from runtime.start import Start
 from runtime.worker import Decode, Worker
 from schemas.topics import TopicSpec
+
+T = TypeVar("T")
 
 
 class Service(StrEnum):
@@ -37,6 +41,7 @@ class Assembly:
     entered: AsyncExitStack
     transport: Transport
     services: list[Service]
+    start: Start
     groups: dict[Service, list[Component]] = field(default_factory=lambda: {service: [] for service in Service})
     routers: list[APIRouter] = field(default_factory=list)
     stages: dict[str, StageMetrics] = field(default_factory=dict)
@@ -50,6 +55,14 @@ class Assembly:
         if name not in self.shared:
             self.shared[name] = await make()
         return self.shared[name]
+
+    async def enter(self, context: AbstractAsyncContextManager[T]) -> T:
+        """What it answers when it is entered, which is done again while a dependency is away; left with the process."""
+        return await self.start.until_there(lambda: self.entered.enter_async_context(context))
+
+    async def publisher(self, topic: TopicSpec) -> Publisher:
+        """A publisher to a topic, waited for."""
+        return await self.start.until_there(lambda: self.transport.publisher(topic))
 
     async def consume(
         self,
@@ -66,10 +79,10 @@ class Assembly:
         self.stages[stage.name] = metrics
         self.probes.stage(stage.name, metrics)
         worker = self.parts.worker(
-            await self.entered.enter_async_context(stage),
+            await self.enter(stage),
             decode,
-            await self.transport.publisher(out) if out else None,
-            await self.transport.dead_letters(),
+            await self.publisher(out) if out else None,
+            await self.start.until_there(self.transport.dead_letters),
             metrics,
         )
         consumer = self.transport.consumer(topic, stage.name, worker, consumers)

@@ -14,6 +14,7 @@ from encoders.engine import EncoderEngine, EngineClosed
 from encoders.remote.encoder import RemoteEncoder
 from runtime.metrics import Metric, MetricKind
 from runtime.release import RELEASE
+from runtime.start import Start
 from schemas.collection import Canary, CollectionMetadata, collection_name
 from schemas.errors import ConfigurationError, DependencyUnavailable
 from stores.points import foreign
@@ -78,6 +79,8 @@ class CanaryCheck:
                     raise
 
     async def _as_writer(self) -> None:
+        # First, since vectors of a model elsewhere may have to be paid for, and are of no use while the index is away.
+        await self._index.metadata()
         now, vectors = datetime.now(UTC), await golden_vectors(self._engine)
         ours = {"sightline": RELEASE, **made_with(self._engine.encoder)}
         mine = Canary(vectors=stored_form(vectors), made_with=ours, matched_with=ours, matched_at=now)
@@ -103,7 +106,7 @@ class CanaryCheck:
             raise DependencyUnavailable(
                 "index",
                 f"there is no {self._place} yet, so nothing says how {self._stands_for} sees the golden images",
-                "Start an embedder with that model, or correct SIGHTLINE_REMOTE__MODEL, and start again",
+                "Start an embedder with that model, or correct SIGHTLINE_REMOTE__MODEL",
             )
         if stored is None:
             return
@@ -178,10 +181,13 @@ class CanaryCheck:
         )
 
 
-async def ensure_collection(index: VectorIndex, engine: EncoderEngine, parts: Parts, *, writes: bool) -> CanaryCheck:
+async def ensure_collection(
+    index: VectorIndex, engine: EncoderEngine, parts: Parts, *, writes: bool, start: Start | None = None
+) -> CanaryCheck:
     """Tell of an entered engine, and see that it is the one that the collection needs; a writer makes what is missing.
 
-    Raises `ForeignCollection`, `VectorsMoved`. The answer's `run` belongs among the components of a long-lived process.
+    Raises `ForeignCollection`, `VectorsMoved`, and without a `start` that waits `DependencyUnavailable`. The answer's
+    `run` belongs among the components of a long-lived process.
     """
     if writes and parts.settings.remote.model:
         raise ConfigurationError(
@@ -190,7 +196,10 @@ async def ensure_collection(index: VectorIndex, engine: EncoderEngine, parts: Pa
         )
     tell_model(engine, parts)
     check = CanaryCheck(index, engine, parts, writes=writes)
-    await check.start()
+    if start is None:
+        await check.start()
+    else:
+        await start.until_there(check.start)
     return check
 
 

@@ -137,15 +137,23 @@ class S3Buckets:
         self._opening = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
-        """Open the buckets that are allowed by name. Raises `ConfigurationError` for one that cannot be opened."""
-        for bucket in self._allowed:
-            await self._open(bucket)
+        """Open the buckets that are allowed by name, all or none.
+
+        Raises `ConfigurationError` for one that cannot be opened, `DependencyUnavailable` where that may pass.
+        """
+        try:
+            for bucket in self._allowed:
+                await self._open(bucket)
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close all buckets."""
+        self._stores.clear()
         await self._entered.aclose()
 
     async def store(self, source: str, bucket: str) -> ObjectStore | None:

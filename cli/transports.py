@@ -9,7 +9,7 @@ from cli.parts import Parts
 from runtime.batch import Publisher
 from runtime.dead_letters import DeadLetterSink, FileDeadLetters, PublishedDeadLetters
 from runtime.in_process import CAPACITY, InProcessConsumer, InProcessTopic, QueueMetrics
-from runtime.kafka.admin import ensure_topics
+from runtime.kafka.admin import BrokerAway, ensure_topics
 from runtime.kafka.consumer import KafkaConsumer
 from runtime.kafka.metrics import KafkaMetrics
 from runtime.kafka.producer import KafkaPublisher
@@ -99,6 +99,8 @@ class _Later:
         if not self._topics_there:
             try:
                 await ensure_topics(self._settings, TOPICS, timeout=5.0)
+            except BrokerAway as error:
+                raise error.as_outage() from error
             except ConfigurationError as error:
                 raise DependencyUnavailable("kafka", str(error), "Ask again once it is there") from error
             self._topics_there = True

@@ -17,6 +17,7 @@ from PIL import Image
 from encoders.batches import Answer, BatchQueue, ImageRequest, TextRequest
 from encoders.encoder import LONG, Encoder, Modality, NamedEncoder, Prepared, Vectors
 from encoders.engine_answers import BatchReport, EncodedImage, EngineClosed, Steps, WarmUp
+from encoders.load_thread import in_daemon_thread
 from encoders.model_thread import ModelThread, finish
 from encoders.parts import Parts
 from imaging.decode import BadImage, OpenedImage, open_image
@@ -30,6 +31,7 @@ __all__ = ["BadImage", "BatchReport", "EncodedImage", "EncoderEngine", "EngineCl
 PIXELS_AT_ONCE = 48_000_000
 """Decoded and not yet prepared, in all threads: four pictures of 12 megapixels, 192 MB as Pillow keeps them."""
 WARM_UP_SECONDS = 2.0
+LEAVE_SECONDS = 5.0
 
 
 class EncoderEngine:
@@ -87,6 +89,10 @@ class EncoderEngine:
         """What the pass of a full batch takes by the warm-up; None where there was none."""
         return None if self.warm_up is None else self._batch_size / self.warm_up.images_per_second
 
+    @property
+    def _remote(self) -> bool:
+        return self.encoder.device == "remote"
+
     def passes(self) -> int:
         """Forward passes made so far: as long as it grows, whoever waits for the model is served in turn."""
         return sum(one.passes for one in self._models)
@@ -104,9 +110,16 @@ class EncoderEngine:
         return len(self._queue) + len(self._urgent_queue)
 
     async def __aenter__(self) -> Self:
-        """Load the model and warm up, off the event loop. Raises `ConfigurationError`."""
+        """Load the model and warm up, off the event loop. Raises `ConfigurationError`, `DependencyUnavailable`.
+
+        May be entered again after it raised.
+        """
         self._loop = asyncio.get_running_loop()
-        await asyncio.to_thread(self._load)
+        if self._remote:
+            # Waited for in a thread that ends with the process: a cold start is given minutes, and may be given up.
+            await asyncio.wrap_future(in_daemon_thread(self._load))
+        else:
+            await asyncio.to_thread(self._load)
         self._admission = asyncio.Semaphore(2 * self._batch_size + self._threads)
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
         self._urgent_pool = ThreadPoolExecutor(1, thread_name_prefix="decode-urgent")
@@ -120,10 +133,13 @@ class EncoderEngine:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finish the batch in hand, fail everybody else with `EngineClosed`, and end the threads."""
+        """Finish the batch in hand, fail everybody else with `EngineClosed`, and end the threads.
+
+        A model that runs elsewhere is waited for no longer than `LEAVE_SECONDS`.
+        """
         self._close(EngineClosed("the engine was closed before this request had its turn; ask again after the restart"))
         for model in self._models:
-            await asyncio.to_thread(model.join)
+            await asyncio.to_thread(model.join, LEAVE_SECONDS if self._remote else None)
         for pool in (self._pool, self._urgent_pool):
             await asyncio.to_thread(pool.shutdown)
 
@@ -172,7 +188,7 @@ class EncoderEngine:
             raise EngineClosed(str(self._closed))
 
     def _model_thread(self, name: str, queue: BatchQueue, parts: Parts) -> ModelThread:
-        at_work = nullcontext if self.encoder.device == "remote" else self._at_work
+        at_work = nullcontext if self._remote else self._at_work
         return ModelThread(name, self.encoder, queue, parts, deliver=self._deliver, at_work=at_work, broken=self._close)
 
     @contextmanager
@@ -218,7 +234,7 @@ class EncoderEngine:
         if self.encoder.modality is Modality.WORDS:
             self.encoder.encode_text(["warm up"])
             return
-        if self.encoder.device == "remote":
+        if self._remote:
             # It has answered once, and more would be paid for.
             return
         size = self.encoder.target_size or 256

@@ -46,9 +46,9 @@ class ModelThread:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def join(self) -> None:
-        """Wait until the batch in hand is finished; the queue must be closed."""
-        self._thread.join()
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the batch in hand is finished, at most `timeout` seconds; the queue must be closed."""
+        self._thread.join(timeout)
 
     def _run(self) -> None:
         try:

@@ -3,8 +3,8 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -18,7 +18,7 @@ class ExitCode(IntEnum):
     FAILED = 1
     """A bug, a spent dead-letter budget, or a reconcile that disagrees: look at the log."""
     CONFIGURATION = 2
-    """Starting again without changing something will not help."""
+    """Starting again without changing something will not help. A dependency that is away ends no start of a service."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,32 @@ def stop_on_signals(log: Log) -> Iterator[asyncio.Event]:
         for one in wanted:
             loop.remove_signal_handler(one)
             signal.signal(one, previous[one])
+
+
+@asynccontextmanager
+async def given_up_on(stop: asyncio.Event) -> AsyncIterator[None]:
+    """Cancel what is done within as soon as `stop` is set, and go on after it: a start may wait for ever.
+
+    Whether it was given up, `stop` tells, or what it has not made.
+    """
+    loop = asyncio.get_running_loop()
+    patience = asyncio.timeout(None)
+    watching = loop.create_task(stop.wait())
+
+    def give_up(_: "asyncio.Task[bool]") -> None:
+        patience.reschedule(loop.time())
+
+    try:
+        async with patience:
+            watching.add_done_callback(give_up)
+            try:
+                yield
+            finally:
+                watching.remove_done_callback(give_up)
+                watching.cancel()
+    except TimeoutError:
+        if not patience.expired():
+            raise
 
 
 async def run_components(

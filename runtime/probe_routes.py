@@ -23,7 +23,7 @@ def probe_router(probes: Probes, registry: CollectorRegistry) -> APIRouter:
     @router.get("/startupz", summary="Has the process started?", responses=_UNAVAILABLE)
     async def startupz() -> JSONResponse:
         """503 until everything is loaded and wired, the model above all, and 200 ever after.
-        Kafka that is away delays the start before any of this, and readiness after it.
+        200 also once it only waits for a dependency that is away, which delays readiness instead.
         """
         return _answer(probes.startup())
 

@@ -1,6 +1,7 @@
 """Is this process started, alive, ready? One `Probes` for all the components of a process.
 
-- Started: what it is made of was loaded and wired, the model above all; Kafka may still be away.
+- Started: what it is made of was loaded and wired, the model above all, or nothing keeps it from that but a dependency
+  that is away: whoever ends what has not started in time would start it again to no end.
 - Alive: the event loop's heart beats, and no batch, image or forward pass has been in hand for long without any
   progress. Each is looked at by itself: one that is stuck does not hide behind others that move. Waiting for a
   dependency is alive: a restart would not bring the dependency back.

@@ -3,7 +3,7 @@
 - `SightlineError`: the root; its message is a full sentence for the person who runs the process.
     - `ConfigurationError`: settings that cannot work. The command line prints the sentence and exits with 2.
     - `DependencyUnavailable`: something outside is away (S3, Qdrant, Kafka, a remote encoder). The worker
-      backs off and tries the whole batch again; nothing is dead-lettered.
+      backs off and tries the whole batch again; nothing is dead-lettered. The start of a service waits likewise.
     - `UndecodableRecord`: one record's bytes are not what the topic promises. The worker dead-letters that record.
 
 Every other exception that leaves a stage is a bug: the process stops and exits non-zero.

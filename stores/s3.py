@@ -103,7 +103,12 @@ class S3Store:
         missing or wrong credentials, a bucket that may not be listed and an impossible endpoint;
         `DependencyUnavailable` when nothing answers.
         """
-        await self._run(self._connect)
+        try:
+            await self._run(self._connect)
+        except BaseException:
+            # Whoever waits for a store makes another of these for each attempt.
+            await self.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(

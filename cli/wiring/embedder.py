@@ -17,22 +17,28 @@ from services.embedder.metrics import EmbedderMetrics
 from services.embedder.stage import EmbedderStage
 
 
-async def wire(assembly: Assembly) -> None:
-    """Add the embedder to a process."""
-    settings = assembly.parts.settings
-    metrics = EmbedderMetrics(assembly.parts.registry, dollars_per_hour=settings.cost.device_dollars_per_hour)
+async def load(assembly: Assembly) -> EncoderEngine:
+    """The engine of this process, loaded: that may take minutes, and needs none of what the process is wired to."""
+    metrics = await _metrics(assembly)
 
-    async def engine_with_metrics() -> EncoderEngine:
-        engine = await assembly.entered.enter_async_context(make_engine(assembly.parts, metrics))
+    async def loaded() -> EncoderEngine:
+        engine = await assembly.enter(make_engine(assembly.parts, metrics))
         metrics.watch(engine)
         watch_model(engine, assembly.parts.registry, assembly.probes, assembly.parts.log)
         return engine
 
-    engine: EncoderEngine = await assembly.share("engine", engine_with_metrics)
+    engine: EncoderEngine = await assembly.share("engine", loaded)
+    return engine
+
+
+async def wire(assembly: Assembly) -> None:
+    """Add the embedder to a process."""
+    settings = assembly.parts.settings
+    metrics, engine = await _metrics(assembly), await load(assembly)
     await _check_vectors(assembly, engine)
     tagging = make_tagging(assembly.parts, engine)
     stage = EmbedderStage(
-        await assembly.entered.enter_async_context(S3Buckets(settings)),
+        await assembly.enter(S3Buckets(settings)),
         engine,
         metrics=metrics,
         cache_entries=settings.encoder.cache_entries,
@@ -56,6 +62,15 @@ async def wire(assembly: Assembly) -> None:
         assembly.groups[Service.EMBEDDER].append(Component("retag", retag.run))
 
 
+async def _metrics(assembly: Assembly) -> EmbedderMetrics:
+    async def made() -> EmbedderMetrics:
+        price = assembly.parts.settings.cost.device_dollars_per_hour
+        return EmbedderMetrics(assembly.parts.registry, dollars_per_hour=price)
+
+    metrics: EmbedderMetrics = await assembly.share("embedder metrics", made)
+    return metrics
+
+
 async def _check_vectors(assembly: Assembly, engine: EncoderEngine) -> None:
     """See that the collection holds this engine's vectors, where this process can reach it at all."""
     parts = assembly.parts
@@ -71,7 +86,7 @@ async def _check_vectors(assembly: Assembly, engine: EncoderEngine) -> None:
     index = await open_index(assembly)
 
     async def checked() -> CanaryCheck:
-        check = await ensure_collection(index, engine, parts, writes=True)
+        check = await ensure_collection(index, engine, parts, writes=True, start=assembly.start)
         assembly.groups[Service.EMBEDDER].append(Component("canary", check.run))
         return check
 

@@ -16,7 +16,7 @@ async def open_index(assembly: Assembly) -> VectorIndex:
     """The index of this process, opened by whoever asks first."""
 
     async def opened() -> VectorIndex:
-        return await assembly.entered.enter_async_context(make_index(assembly.parts))
+        return await assembly.enter(make_index(assembly.parts))
 
     index: VectorIndex = await assembly.share("index", opened)
     return index

@@ -19,20 +19,26 @@ from services.search.answers import StatusAnswer
 from services.search.one_image.retry import Hints
 
 
-async def wire(assembly: Assembly) -> None:
-    """Add search to a process."""
+async def load(assembly: Assembly) -> EncoderEngine:
+    """The engine of this process, loaded: that may take minutes, and needs none of what the process is wired to."""
 
-    async def entered_engine() -> EncoderEngine:
-        engine = await assembly.entered.enter_async_context(make_engine(assembly.parts))
+    async def loaded() -> EncoderEngine:
+        engine = await assembly.enter(make_engine(assembly.parts))
         watch_model(engine, assembly.parts.registry, assembly.probes, assembly.parts.log)
         return engine
 
-    engine: EncoderEngine = await assembly.share("engine", entered_engine)
+    engine: EncoderEngine = await assembly.share("engine", loaded)
+    return engine
+
+
+async def wire(assembly: Assembly) -> None:
+    """Add search to a process."""
+    engine = await load(assembly)
     index = await open_index(assembly)
     urls = await assembly.entered.enter_async_context(image_urls(assembly.parts.settings.urls))
 
     async def checked() -> CanaryCheck:
-        check = await ensure_collection(index, engine, assembly.parts, writes=False)
+        check = await ensure_collection(index, engine, assembly.parts, writes=False, start=assembly.start)
         assembly.groups[Service.SEARCH].append(Component("canary", check.run))
         return check
 
@@ -68,4 +74,4 @@ async def _hints(assembly: Assembly) -> Hints | None:
     """A way to the embedder, if this process has one: Kafka, or the embedder in this very process."""
     if not assembly.parts.settings.kafka.bootstrap_servers and Service.EMBEDDER not in assembly.services:
         return None
-    return Hints(assembly.parts.tracing.beginning(await assembly.transport.publisher(IMAGE_EVENTS)))
+    return Hints(assembly.parts.tracing.beginning(await assembly.publisher(IMAGE_EVENTS)))

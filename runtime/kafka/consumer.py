@@ -21,9 +21,10 @@ from runtime.kafka.lane import Lane, LaneTerms
 from runtime.kafka.metrics import FetchFailure, KafkaMetrics
 from runtime.kafka.records import decode_batch, parse_batch
 from runtime.log import Log
+from runtime.retry import RetryPolicy
 from runtime.settings import KafkaSettings
 from runtime.worker import Worker
-from schemas.errors import ConfigurationError, DependencyUnavailable
+from schemas.errors import ConfigurationError
 from schemas.topics import TopicSpec
 
 MAX_POLL_INTERVAL_MS = 24 * 60 * 60 * 1000
@@ -71,6 +72,8 @@ class KafkaConsumer:
         self._drain_seconds = drain_seconds
         self._lag_interval = lag_interval
         self._failure: asyncio.Future[None] | None = None
+        self._broker_now: WatchedBroker | None = None
+        self._retry = RetryPolicy()
         terms = LaneTerms(
             topic=self.topic,
             metrics=metrics,
@@ -99,13 +102,11 @@ class KafkaConsumer:
         """Consume until `stop`, then finish and commit the batch in hand, leave the group and return.
 
         Raises what the worker raised, with nothing of that batch committed; `ConfigurationError` when
-        Kafka refuses this user or a codec is missing; `DependencyUnavailable` when no broker answers at
-        the start. A broker that goes away later is waited for.
+        Kafka refuses this user or a codec is missing. A broker that is away is waited for, at the start too.
         """
         self._failure = asyncio.get_running_loop().create_future()
-        broker = self._broker()
         # Joining a group can take as long as its slowest member's batch, so a stop must not wait for it.
-        working = asyncio.create_task(self._work(broker), name=f"consumer of {self.topic}")
+        working = asyncio.create_task(self._work(), name=f"consumer of {self.topic}")
         stopping = asyncio.create_task(stop.wait(), name=f"stop of {self.topic}")
         try:
             waited_for: list[asyncio.Future[Any]] = [working, stopping, self._failure]
@@ -114,7 +115,7 @@ class KafkaConsumer:
         finally:
             for task in (working, stopping):
                 task.cancel()
-            await self._stop(broker)
+            await self._stop()
             await asyncio.wait([working, stopping])
         if self._failure.done():
             self._failure.result()
@@ -207,21 +208,36 @@ class KafkaConsumer:
             lane.attach(lambda subscriber=subscriber: subscriber.consumer)  # type: ignore[misc]
         return broker
 
-    async def _start(self, broker: WatchedBroker) -> None:
-        try:
-            await broker.start()
-        except _DENIED as error:
-            raise self._judge(error)[1] or error from error
-        except KafkaError as error:
-            raise DependencyUnavailable(
-                "kafka",
-                f"{self.topic} could not be subscribed to ({error!r})",
-                f"Look at the brokers at {self._settings.bootstrap_servers} and at SIGHTLINE_KAFKA__BOOTSTRAP_SERVERS",
-            ) from error
+    async def _start(self) -> None:
+        attempt = 0
+        while True:
+            broker = self._broker_now = self._broker()
+            try:
+                return await broker.start()
+            except _DENIED as error:
+                raise self._judge(error)[1] or error from error
+            except KafkaError as error:
+                delay = self._retry.delay(attempt)
+                attempt += 1
+                self._metrics.stalled.labels(self.topic).set(1)
+                self._log.warning(
+                    "dependency_unavailable",
+                    f"kafka: {self.topic} could not be subscribed to ({error!r}). Look at the brokers at "
+                    f"{self._settings.bootstrap_servers} and at SIGHTLINE_KAFKA__BOOTSTRAP_SERVERS",
+                    dependency="kafka",
+                    attempt=attempt,
+                    retry_in_seconds=round(delay, 2),
+                )
+            await self._leave(broker)
+            await asyncio.sleep(delay)
 
-    async def _stop(self, broker: WatchedBroker) -> None:
+    async def _stop(self) -> None:
         for lane in self.lanes:
             lane.close()
+        if self._broker_now is not None:
+            await self._leave(self._broker_now)
+
+    async def _leave(self, broker: WatchedBroker) -> None:
         consumers = [lane.consumer for lane in self.lanes]
         try:
             async with asyncio.timeout(self._drain_seconds):
@@ -232,8 +248,8 @@ class KafkaConsumer:
             for consumer in filter(None, consumers):
                 await consumer._client.close()
 
-    async def _work(self, broker: WatchedBroker) -> None:
-        await self._start(broker)
+    async def _work(self) -> None:
+        await self._start()
         for lane in self.lanes:
             lane.begin()
         while True:

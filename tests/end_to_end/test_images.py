@@ -16,11 +16,15 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
+from pydantic import SecretStr
 
 from deploy.stack import S3Server
 from deploy.stack.errors import MissingTool
 from deploy.stack.process import free_port
 from imaging.samples import draw_samples
+from runtime.kafka.admin import BrokerAway, check_broker
+from runtime.settings import KafkaSettings
+from schemas.errors import ConfigurationError
 from tests.end_to_end.running import run_command, wait_for
 from tests.end_to_end.secured_kafka import PASSWORD, SecuredKafka
 from tests.repository.built import Manifest, built, container, of_kind, variables
@@ -318,3 +322,17 @@ def test_whoever_writes_stands_for_no_other_model(encoder: dict[str, str], tmp_p
     )
     assert nobody.returncode == 2, nobody.stderr
     assert "self-hosted:" in nobody.stderr
+
+
+@pytest.mark.kafka
+async def test_a_wrong_password_is_told_and_taken_for_no_outage(broker: SecuredKafka) -> None:
+    settings = KafkaSettings(
+        bootstrap_servers=broker.address,
+        security_protocol="SASL_PLAINTEXT",
+        sasl_mechanism="SCRAM-SHA-512",
+        sasl_username="sightline-ingest",
+        sasl_password=SecretStr("wrong"),
+    )
+    with pytest.raises(ConfigurationError, match="SIGHTLINE_KAFKA__SASL_PASSWORD") as refused:
+        await check_broker(settings)
+    assert not isinstance(refused.value, BrokerAway)

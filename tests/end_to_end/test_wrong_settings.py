@@ -60,10 +60,8 @@ def test_a_locked_index_is_named(photos: Path, tmp_path: Path) -> None:
         assert str(tmp_path / "data") in said
 
 
-def test_an_unreachable_broker_is_named(tmp_path: Path) -> None:
-    said = refusal(
-        "run", "embedder", "--port", "0", "--data-dir", tmp_path, SIGHTLINE_KAFKA__BOOTSTRAP_SERVERS="127.0.0.1:1"
-    )
+def test_an_unreachable_broker_is_named_by_what_runs_once(tmp_path: Path) -> None:
+    said = refusal("reconcile", "s3://images", "--data-dir", tmp_path, SIGHTLINE_KAFKA__BOOTSTRAP_SERVERS="127.0.0.1:1")
     assert "127.0.0.1:1" in said
     assert "SIGHTLINE_KAFKA__BOOTSTRAP_SERVERS" in said
 

@@ -89,3 +89,23 @@ async def test_a_commit_without_an_answer_is_tried_again_and_counted(kafka: str,
         stage.answer = Stage().answer
         await until(all_committed, patience=30)
         await running.finish()
+
+
+async def test_a_consumer_that_is_started_without_a_broker_joins_once_it_is_there(rig: Rig) -> None:
+    await rig.publish(KEYS[:3])
+    stage, servers = Stage(), rig.settings.bootstrap_servers
+    consumer = rig.consumer(stage, bootstrap_servers="127.0.0.1:1")
+    running = rig.start(consumer)
+    await until(lambda: rig.value("sightline_kafka_consumer_stalled") == 1)
+    assert consumer.not_ready is not None
+    assert not running.task.done()
+    consumer._settings.bootstrap_servers = servers
+    await until(lambda: set(stage.finished) == set(KEYS[:3]))
+    await until(lambda: consumer.not_ready is None)
+    await running.finish()
+
+
+async def test_a_consumer_that_waits_for_a_broker_stops_when_it_is_told_to(rig: Rig) -> None:
+    running = rig.start(rig.consumer(Stage(), bootstrap_servers="127.0.0.1:1"))
+    await until(lambda: rig.value("sightline_kafka_consumer_stalled") == 1)
+    await running.finish()

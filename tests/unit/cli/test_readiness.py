@@ -3,83 +3,30 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from qdrant_client import AsyncQdrantClient
 
 from cli.canary import VectorsMoved
 from cli.distributed import run_services
 from cli.parts import Parts
-from cli.transports import InProcessTransport, KafkaTransport
+from cli.transports import KafkaTransport
 from cli.up import up
 from encoders.canary import GOLDEN
-from runtime.http import HttpServer
-from runtime.kafka.admin import BrokerAway, check_broker
-from runtime.settings import Settings, load_settings
+from runtime.kafka.admin import BrokerAway
+from runtime.settings import Settings
 from schemas.codec import Message
-from schemas.collection import Canary
 from schemas.errors import DependencyUnavailable
 from schemas.topics import IMAGE_EVENTS
-from stores.qdrant_server import QdrantIndex
+from tests.unit.cli.machine import Machine, is_ready, running, serves, until
 from tests.unit.cli.stand_ins import PATIENCE, StandIn
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
 
 Command = Callable[[Settings], Coroutine[Any, Any, object]]
-
-
-class Machine:
-    """What the commands find around them: a model, a Qdrant server in memory, no Kafka but what stands in for it."""
-
-    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
-        self.client = AsyncQdrantClient(":memory:")
-        self.encoder = StandIn()
-        self.servers: list[HttpServer] = []
-        self.folder = folder
-        patch.setattr("cli.models.make_encoder", lambda *_, **__: self.encoder)
-        patch.setattr("cli.indexes.QdrantIndex", lambda collection, **_: QdrantIndex(collection, client=self.client))
-        patch.setattr("cli.distributed.check_broker", self._nothing)
-        patch.setattr("cli.distributed.ensure_topics", self._nothing)
-        patch.setattr("cli.distributed.KafkaTransport", lambda parts, entered, later: InProcessTransport(parts))
-        for command in ("cli.up", "cli.distributed"):
-            patch.setattr(f"{command}.HttpServer", self._server)
-
-    async def _nothing(self, *_: object) -> None:
-        """What a broker would be asked."""
-
-    def _server(self, *arguments: Any, **options: Any) -> HttpServer:
-        self.servers.append(HttpServer(*arguments, **options))
-        return self.servers[-1]
-
-    def settings(self, *, qdrant: bool = True) -> Settings:
-        environment = {
-            "SIGHTLINE_ENCODER__MODEL": "hashing",
-            "SIGHTLINE_KAFKA__BOOTSTRAP_SERVERS": "kafka:9092",
-            "SIGHTLINE_TAGS__ENABLED": "false",
-        }
-        if qdrant:
-            environment["SIGHTLINE_QDRANT__URL"] = "http://qdrant:6333"
-        return load_settings(environment, data_dir=self.folder / "data", port=0)
-
-    async def readiness(self) -> tuple[int, list[str]]:
-        """The status of /readyz, and why it is not 200."""
-        async with httpx.AsyncClient(base_url=self.servers[-1].address, trust_env=False) as client:
-            answer = await client.get("/readyz")
-        return answer.status_code, answer.json()["problems"]
-
-    async def probes(self) -> dict[str, int]:
-        """The statuses of the other probes."""
-        async with httpx.AsyncClient(base_url=self.servers[-1].address, trust_env=False) as client:
-            return {name: (await client.get(f"/{name}")).status_code for name in ("startupz", "livez")}
-
-    async def canary(self) -> Canary | None:
-        async with QdrantIndex("images__hashing", client=self.client) as index:
-            stored = await index.metadata()
-            return stored.canary if stored else None
 
 
 @pytest.fixture
@@ -88,27 +35,6 @@ async def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     made = Machine(tmp_path, monkeypatch)
     yield made
     await made.client.close()
-
-
-@asynccontextmanager
-async def running(work: Coroutine[Any, Any, object]) -> AsyncIterator["asyncio.Task[object]"]:
-    task = asyncio.create_task(work)
-    try:
-        yield task
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError, VectorsMoved):
-            await task
-
-
-async def until(task: "asyncio.Task[object]", true: Callable[[], Coroutine[Any, Any, bool]]) -> None:
-    for _ in range(int(PATIENCE / 0.01)):
-        if task.done():
-            task.result()
-        if await true():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not come about")
 
 
 @pytest.mark.parametrize("command", ["up", "run embedder", "run search", "run ingest embedder indexer search"])
@@ -175,16 +101,9 @@ async def test_a_search_in_another_number_type_serves_and_makes_no_collection(ma
             assert (await client.get("/v1/search", params={"q": "a boat"})).status_code == 200
 
 
-async def test_searches_are_served_while_kafka_is_away_and_nothing_else_starts(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    settings = machine.settings()
-    settings.kafka.bootstrap_servers = "127.0.0.1:1"
-    monkeypatch.setattr("cli.distributed.check_broker", check_broker)
-    monkeypatch.setattr("cli.distributed.KafkaTransport", KafkaTransport)
-    with pytest.raises(BrokerAway, match=r"127\.0\.0\.1:1"):
-        await run_services(settings, ["search", "embedder"])
-    async with running(run_services(settings, ["search"])) as search:
+async def test_searches_are_served_while_kafka_is_away(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    machine.away["kafka"] = BrokerAway("Kafka does not answer at kafka:9092", "Start it")
+    async with running(run_services(machine.settings(), ["search"])) as search:
         await until(search, lambda: is_ready(machine))
     assert "kafka_away" in [getattr(one, "action", "") for one in caplog.records]
 
@@ -208,18 +127,6 @@ async def test_an_embedder_that_cannot_see_the_index_says_so_and_works(
     assert "canary_unchecked" in actions
     [ready] = [one for one in caplog.records if getattr(one, "action", "") == "model_ready"]
     assert {"prepare_ms", "forward_ms", "finish_ms", "images_per_second"} <= set(vars(ready)["fields"])
-
-
-async def serves(machine: Machine) -> bool:
-    if not machine.servers:
-        return False
-    with suppress(httpx.TransportError, RuntimeError):
-        return bool(await machine.readiness())
-    return False
-
-
-async def is_ready(machine: Machine) -> bool:
-    return await serves(machine) and (await machine.readiness())[0] == 200
 
 
 async def is_kept(machine: Machine) -> bool:

@@ -18,6 +18,7 @@ class Bucket:
 
     def __init__(self, outcome: Exception | None) -> None:
         self.outcome = outcome
+        self.closed = False
 
     async def __aenter__(self) -> Self:
         await asyncio.sleep(0)
@@ -29,7 +30,7 @@ class Bucket:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        pass
+        self.closed = True
 
 
 @pytest.fixture
@@ -81,3 +82,25 @@ async def test_an_allowed_bucket_that_cannot_be_opened_ends_the_start(monkeypatc
     opening(monkeypatch, BucketMissing("no such bucket"))
     with pytest.raises(BucketMissing):
         await S3Buckets(load_settings({"SIGHTLINE_INGEST__BUCKETS": "ours"})).__aenter__()
+
+
+async def test_buckets_whose_store_is_away_leave_none_open_and_can_be_opened_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = [
+        Bucket(None),
+        Bucket(DependencyUnavailable("s3", "nothing answers", "Start it")),
+        Bucket(None),
+        Bucket(None),
+    ]
+    monkeypatch.setattr(sources, "s3_store", lambda bucket, settings: made.pop(0))
+    first = made[0]
+    buckets = S3Buckets(load_settings({"SIGHTLINE_INGEST__BUCKETS": "ours,theirs"}))
+    with pytest.raises(DependencyUnavailable):
+        await buckets.__aenter__()
+    assert first.closed
+    async with buckets:
+        store = await buckets.store("s3", "ours")
+        assert isinstance(store, Bucket)
+        assert store is not first
+    assert store.closed

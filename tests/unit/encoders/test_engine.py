@@ -404,6 +404,40 @@ async def test_closing_fails_those_who_wait_and_those_who_come_later() -> None:
         await engine.embed_texts(["boat"])
 
 
+def test_a_model_elsewhere_that_is_still_being_waited_for_keeps_no_process_from_ending(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given_up = threading.Event()
+    encoder = RecordingEncoder()
+    encoder.device = "remote"
+
+    def load() -> None:
+        given_up.wait(20)
+
+    monkeypatch.setattr(encoder, "load", load)
+
+    async def start() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(EncoderEngine(encoder).__aenter__(), 0.05)
+
+    began = time.monotonic()
+    asyncio.run(start())
+    assert time.monotonic() - began < 10
+    given_up.set()
+
+
+async def test_leaving_does_not_wait_long_for_an_answer_from_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("encoders.engine.LEAVE_SECONDS", 0.05)
+    gate = Gate()
+    encoder = RecordingEncoder(before_forward=gate)
+    encoder.device = "remote"
+    engine = await EncoderEngine(encoder, batch_size=2).__aenter__()
+    first = await held(engine, gate)
+    await asyncio.wait_for(engine.__aexit__(None, None, None), 10)
+    gate.opened.set()
+    first.cancel()
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("urgent", [False, True])
 async def test_if_a_thread_of_the_model_dies_nobody_hangs(urgent: bool) -> None:

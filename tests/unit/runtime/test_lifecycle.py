@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from runtime.lifecycle import Component, ComponentEnded, run_components, stop_on_signals
+from runtime.lifecycle import Component, ComponentEnded, given_up_on, run_components, stop_on_signals
 from runtime.log import Log
 
 LOG = Log("test")
@@ -82,3 +82,24 @@ async def test_a_signal_asks_for_a_stop_and_the_handlers_are_put_back(number: si
         os.kill(os.getpid(), number)
         await asyncio.wait_for(stop.wait(), 5)
     assert signal.getsignal(number) is before
+
+
+async def test_what_is_given_up_on_a_stop_is_cancelled_and_what_follows_goes_on() -> None:
+    stop, reached = asyncio.Event(), []
+    asyncio.get_running_loop().call_soon(stop.set)
+    async with given_up_on(stop):
+        reached.append("within")
+        await asyncio.Event().wait()
+        reached.append("behind")
+    assert reached == ["within"]
+    await asyncio.sleep(0)  # it is cancelled no more
+
+
+async def test_what_is_done_before_a_stop_is_left_alone_and_its_own_timeouts_are_its_own() -> None:
+    stop = asyncio.Event()
+    with pytest.raises(TimeoutError):
+        async with given_up_on(stop):
+            raise TimeoutError
+    async with given_up_on(stop):
+        stop.set()
+    await asyncio.sleep(0.01)

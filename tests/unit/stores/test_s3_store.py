@@ -1,5 +1,6 @@
 """The S3 store against answers that no well-behaved server gives, from a small server that says what a test wants."""
 
+import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,6 +15,7 @@ from schemas.errors import ConfigurationError, DependencyUnavailable
 from stores.etag_check import CONSTANT_ETAG_SIZES
 from stores.objects import Found, ListedObject, Missing, Oversized
 from stores.s3 import BucketMissing, S3Store
+from stores.threads import IDLE_SECONDS
 
 EMPTY_LISTING = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
 Answer = Callable[["Handler"], None]
@@ -425,6 +427,11 @@ async def test_an_endpoint_that_does_not_answer_is_waited_for(server: Server) ->
     unused.server_close()
     with pytest.raises(DependencyUnavailable, match="nothing answers"):
         await a_store(unused.url).__aenter__()
+    # Whoever waits makes a store for each attempt, and no attempt's thread may outlast it by much.
+    deadline = time.monotonic() + IDLE_SECONDS / 2
+    while any(thread.name == "s3" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
 
 
 async def test_something_that_is_no_s3_stops_the_start(server: Server) -> None:
