@@ -1,7 +1,7 @@
 """The two transports behind one face, so that wiring a service reads the same on Kafka and within one process."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
@@ -11,13 +11,14 @@ from runtime.dead_letters import DeadLetterSink, FileDeadLetters, PublishedDeadL
 from runtime.in_process import CAPACITY, InProcessConsumer, InProcessTopic, QueueMetrics
 from runtime.kafka.admin import BrokerAway, ensure_topics
 from runtime.kafka.consumer import KafkaConsumer
+from runtime.kafka.group_lag import GroupLag
 from runtime.kafka.metrics import KafkaMetrics
 from runtime.kafka.producer import KafkaPublisher
 from runtime.settings import KafkaSettings
 from runtime.worker import Worker
 from schemas.codec import Message
 from schemas.errors import ConfigurationError, DependencyUnavailable
-from schemas.topics import DEAD_LETTERS, IMAGE_EVENTS, TOPICS, TopicSpec
+from schemas.topics import DEAD_LETTERS, IMAGE_EMBEDDINGS, IMAGE_EVENTS, TOPICS, TopicSpec
 
 
 class Consumer(Protocol):
@@ -30,6 +31,19 @@ class Consumer(Protocol):
 
     async def run(self, stop: asyncio.Event) -> None:
         """Consume until `stop`, then finish what is in hand."""
+        ...
+
+
+class Lag(Protocol):
+    """How far behind the stages are, wherever they run."""
+
+    @property
+    def records(self) -> int | None:
+        """Records that are not done yet; None where that is not known."""
+        ...
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Keep the number true until `stop`."""
         ...
 
 
@@ -46,6 +60,10 @@ class Transport(Protocol):
 
     def consumer(self, topic: TopicSpec, group: str, worker: Worker[Any], consumers: int) -> Consumer:
         """A consumer of a topic, `consumers` batches at a time."""
+        ...
+
+    def lag(self) -> Lag:
+        """The lag of embedder and indexer."""
         ...
 
 
@@ -84,6 +102,11 @@ class KafkaTransport:
             drain_seconds=0.8 * self._parts.settings.drain_seconds,
             tell_backlog=topic is IMAGE_EVENTS,
         )
+
+    def lag(self) -> Lag:
+        """What the groups of embedder and indexer, in whichever processes they are, have not committed yet."""
+        groups = {"embedder": IMAGE_EVENTS, "indexer": IMAGE_EMBEDDINGS}
+        return GroupLag(groups, self._parts.settings.kafka, log=self._parts.log)
 
 
 class _Later:
@@ -136,3 +159,23 @@ class InProcessTransport:
     def consumer(self, topic: TopicSpec, group: str, worker: Worker[Any], consumers: int) -> Consumer:
         """A consumer of all lanes. It drains, since nothing keeps these queues when the process ends."""
         return InProcessConsumer(self.topic(topic), worker, drain=True)
+
+    def lag(self) -> Lag:
+        """What waits in the queues of this process; not known where it has none."""
+        return _Queued(self._topics)
+
+
+class _Queued:
+    """The records of some queues."""
+
+    def __init__(self, topics: Mapping[str, InProcessTopic]) -> None:
+        self._topics = topics
+
+    @property
+    def records(self) -> int | None:
+        """Records that are not done yet; None where there is no queue."""
+        return sum(topic.unfinished for topic in self._topics.values()) if self._topics else None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Nothing has to be asked."""
+        await stop.wait()

@@ -49,12 +49,16 @@ async def wire(assembly: Assembly) -> None:
         assembly.parts.settings, stores, hints=await _hints(assembly), waiting_for=assembly.waiting_for
     )
 
+    lag = assembly.transport.lag()
+    assembly.groups[Service.SEARCH].append(Component("lag", lag.run))
+
     async def status() -> StatusAnswer:
         return await index_status(
             index,
             engine,
             runs=[service.value for service in assembly.services],
             since=assembly.since,
+            waiting=lag.records,
             waiting_for=assembly.waiting_for(),
         )
 

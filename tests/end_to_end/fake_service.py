@@ -12,12 +12,16 @@ from typing import Any, TypeVar
 from uuid import NAMESPACE_URL, uuid5
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
+from pydantic import ValidationError
 
 from imaging.sample_scenes import Pictures
 from imaging.scenes import Background
 from runtime.http import HttpServer
+from services.search.filters.options import Filters, ListOptions, SearchOptions, WordSearchOptions, each_once
+from services.search.listing.facet_routes import FacetOptions, StatisticsOptions, TagOptions
 from services.search.page_routes import page_router
+from services.search.problems import Problem, bad_parameters, validation_errors
 
 TAGS = ("fox", "red apple", "cat", "sailboat", "tulip", "octopus", "lemon", "castle")
 SIZES = ((320, 240), (240, 320), (400, 300), (320, 320))
@@ -61,6 +65,17 @@ def made_up(number: int) -> dict[str, Any]:
     }
 
 
+OPTIONS: Mapping[tuple[str, str], type[Filters]] = {
+    ("GET", "/v1/search"): WordSearchOptions,
+    ("POST", "/v1/search"): SearchOptions,
+    ("GET", "/v1/images"): ListOptions,
+    ("GET", "/v1/tags"): TagOptions,
+    ("GET", "/v1/facets"): FacetOptions,
+    ("GET", "/v1/statistics"): StatisticsOptions,
+}
+"""What the real service reads the parameters of a request with."""
+
+
 def problem(status: int, kind: str, detail: str, remedy: str, retry_after: int | None = None) -> Response:
     body = {
         "type": f"urn:sightline:problem:{kind}",
@@ -87,6 +102,12 @@ class FakeService:
         """Method, path, parameters and body of each request for data, thumbnails aside."""
         self.retried: list[str] = []
         self.no_thumbnails = False
+        self.since = datetime.now(UTC)
+        self.runs = ["ingest", "embedder", "indexer", "search"]
+        self.waiting: int | None = 12
+        self.waiting_for = ["s3: the endpoint does not answer"]
+        self.store: str | None = None
+        """The address of a bucket that originals are linked to; None where they are streamed from here."""
         self._pictures = Pictures()
         self._drawn: dict[int, bytes] = {}
         self._numbers: dict[str, int] = {}
@@ -113,6 +134,8 @@ class FakeService:
                 elif request.method == "POST":
                     body = await request.body()
                 self.asked.append((request.method, path, dict(request.query_params), body))
+            if (refused := _refused(request)) is not None:
+                return refused
             answered: Response = await call_next(request)
             return answered
 
@@ -124,16 +147,16 @@ class FakeService:
         async def status() -> Any:
             return {
                 "release": "0.0.1",
-                "runs": ["search"],
-                "since": datetime.now(UTC).isoformat(),
+                "runs": self.runs,
+                "since": self.since.isoformat(),
                 "model": "made-up",
                 "fingerprint": "abc",
                 "device": "cpu",
                 "indexed": len(self.images),
                 "rejected": len(self.rejected),
                 "gone": 3,
-                "waiting": 12,
-                "waiting_for": ["s3: the endpoint does not answer"],
+                "waiting": self.waiting,
+                "waiting_for": self.waiting_for,
             }
 
         @app.api_route("/v1/search", methods=["GET", "POST"])
@@ -186,7 +209,12 @@ class FakeService:
             return Response(self._picture(number), media_type="image/webp")
 
         @app.get("/v1/images/{image_id}/original")
-        async def original(image_id: str) -> Response:
+        async def original(image_id: str, link: bool = False) -> Response:
+            there = None if self.store is None else f"{self.store}{image_id}.jpg?X-Amz-Signature=abc"
+            if link:
+                return JSONResponse({"link": there, "seconds": there and 300})
+            if there is not None:
+                return RedirectResponse(there, 302)
             return StreamingResponse(iter([b"the bytes of " + image_id.encode()]), media_type="image/jpeg")
 
         @app.get("/v1/images/{image_id}/timeline")
@@ -249,6 +277,21 @@ class FakeService:
         return self._drawn[kind]
 
 
+def _refused(request: Request) -> Response | None:
+    """The answer to parameters that the real service refuses."""
+    options = OPTIONS.get((request.method, request.url.path))
+    if options is None:
+        return None
+    try:
+        each_once(request)
+        options.model_validate(dict(request.query_params)).where()
+    except Problem as error:
+        return error.response()
+    except ValidationError as error:
+        return bad_parameters(validation_errors(error.errors())).response()
+    return None
+
+
 def _fits(payload: Mapping[str, Any], leaf: Mapping[str, Any]) -> bool:
     if "all" in leaf:
         return all(_fits(payload, one) for one in leaf["all"])
@@ -275,6 +318,20 @@ def _page(found: Sequence[T], options: Mapping[str, str]) -> tuple[list[T], str 
 
 def _start(per: str, at: str) -> str:
     return {"year": f"{at[:4]}-01-01", "month": f"{at[:7]}-01", "day": at[:10]}[per] + "T00:00:00Z"
+
+
+def bucket() -> FastAPI:
+    """A store of another origin: like S3 it answers a link alone, refuses one that comes with a key besides, and lets
+    no script of another page read anything."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/{key}")
+    async def item(key: str, request: Request) -> Response:
+        if "authorization" in request.headers or "X-Amz-Signature" not in request.query_params:
+            return Response("<Error><Code>InvalidArgument</Code></Error>", 400, media_type="application/xml")
+        return Response(f"the store's bytes of {key}", media_type="text/plain")
+
+    return app
 
 
 class Served:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.end_to_end.browsing import PHONE, Visit, visiting
-from tests.end_to_end.fake_service import FakeService, Served, made_up, problem
+from tests.end_to_end.fake_service import FakeService, Served, bucket, made_up, problem, served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -103,6 +103,27 @@ def test_only_good_matches_and_the_order_are_asked_for(visit: Visit, service: Fa
     assert (parameters["good_only"], parameters["sort"], parameters["fold"]) == ("true", "newest_taken", "false")
 
 
+def test_an_order_that_results_by_likeness_do_not_have_is_left_behind(visit: Visit, service: FakeService) -> None:
+    visit.open()
+    visit.page.select_option("#sort", "newest_indexed")
+    visit.until("location.search === '?sort=newest_indexed'")
+    visit.search("fox")
+    visit.page.wait_for_selector(".tile .meter")
+    assert visit.address() == "?q=fox"
+    assert visit.page.input_value("#sort") == ""
+    visit.page.go_back()
+    visit.until("document.querySelector('#sort').value === 'newest_indexed'")
+    visit.page.hover(".tile >> nth=0")
+    visit.page.click(".tile >> nth=0 >> button[aria-label^='More like']")
+    visit.page.wait_for_selector(".tile .meter")
+    # An address that somebody wrote, or that an older page made.
+    visit.open("?q=fox&sort=newest_indexed", ".meter")
+    assert "sort" not in last_search(service)[1]
+    visit.page.select_option("#sort", "oldest_taken")
+    visit.search("")
+    visit.until("location.search === '?sort=oldest_taken'")
+
+
 def test_more_and_less_like_an_image(visit: Visit, service: FakeService) -> None:
     visit.open("?q=fox", ".meter")
     visit.page.hover(".tile >> nth=0")
@@ -149,6 +170,14 @@ def test_a_photo_is_searched_by(visit: Visit, service: FakeService, how: str) ->
     body = last_search(service)[2]
     assert b"at night" in body
     assert b"\xff\xd8\xff" in body
+
+
+def test_a_photo_that_is_pasted_over_an_image_closes_it(visit: Visit) -> None:
+    visit.open(f"?q=fox#image={made_up(7)['id']}", "#details .large .shown")
+    paste(visit, "paste")
+    visit.page.wait_for_selector("#asked .pictured .shown")
+    assert visit.page.locator("dialog[open]").count() == 0
+    visit.until("location.hash === '' && location.search.includes('photo=')")
 
 
 def test_a_large_photo_is_shrunk_before_it_travels(visit: Visit, service: FakeService) -> None:
@@ -255,8 +284,6 @@ def test_nothing_found_says_what_to_try(visit: Visit) -> None:
 
 
 def test_an_empty_collection_says_what_to_do(browser: "Browser") -> None:
-    from tests.end_to_end.fake_service import served
-
     with served(FakeService(0).app()) as server, visiting(browser, server.url) as visit:
         visit.open("", "#note h2")
         visit.says("#note", "Nothing is indexed yet")
@@ -312,8 +339,6 @@ def test_a_refusal_is_shown_as_text_and_never_as_html(visit: Visit, service: Fak
 
 
 def test_names_from_files_are_text_too(browser: "Browser") -> None:
-    from tests.end_to_end.fake_service import served
-
     service = FakeService(3)
     for one in service.images:
         one["key"] = one["payload"]["key"] = "<img src=x onerror=alert(1)>.jpg"
@@ -349,6 +374,26 @@ def test_a_key_is_asked_for_kept_in_the_tab_and_sent(visit: Visit, service: Fake
         visit.page.click(".tile .open >> nth=0")
         visit.page.click("#details a:has-text('Original')")
     assert download.value.path().read_bytes().startswith(b"the bytes of")
+
+
+@pytest.mark.parametrize("key", [None, "slk_right"])
+def test_an_original_in_a_bucket_of_another_origin_opens_in_a_tab_with_a_key_and_without(
+    visit: Visit, service: FakeService, key: str | None
+) -> None:
+    with served(bucket()) as store:
+        service.store, service.key = store.url, key
+        visit.troubled = key is not None
+        visit.open("", "#ask-key form" if key else ".tile .shown")
+        if key:
+            visit.page.fill("#key-field", key)
+            visit.page.keyboard.press("Enter")
+        visit.page.click(".tile .open >> nth=0")
+        with visit.page.context.expect_page() as opened:
+            visit.page.click("#details a:has-text('Original')")
+        shown = made_up(0)["id"]
+        opened.value.wait_for_url(f"{store.url}{shown}.jpg?X-Amz-Signature=abc")
+        assert opened.value.inner_text("body") == f"the store's bytes of {shown}.jpg"
+        assert visit.texts("#details [role=alert]") == [""]
 
 
 def test_whoever_gives_no_key_is_not_asked_again_and_again(visit: Visit, service: FakeService) -> None:
@@ -410,6 +455,20 @@ def test_operations_show_counts_what_is_waited_for_and_failures(visit: Visit, se
     visit.says("#details", "decode failed: the file ends early")
 
 
+def test_operations_say_that_all_is_well_only_where_that_is_known(visit: Visit, service: FakeService) -> None:
+    service.waiting_for, service.waiting = [], 0
+    visit.open("#operations", ".well")
+    visit.says("#operations", "Nothing waits")
+    service.runs, service.waiting = ["search"], None
+    visit.says("#operations", "the dashboards show it")
+    assert visit.page.locator(".well").count() == 0
+    assert visit.texts(".numbers dd")[1] == "–"
+    visit.page.evaluate("document.querySelector('#state-title').dataset.spoken = 'once'")
+    service.waiting = 7
+    visit.until("document.querySelectorAll('.numbers dd')[1].textContent === '7'")
+    assert visit.page.get_attribute("#state-title", "data-spoken") == "once"
+
+
 def test_throughput_is_counted_between_polls(visit: Visit, service: FakeService) -> None:
     visit.open("#operations", ".spark i")
     service.images += [made_up(number) for number in range(40, 140)]
@@ -453,8 +512,6 @@ def test_without_thumbnails_places_are_kept(visit: Visit, service: FakeService) 
 def test_the_page_works_behind_a_path_prefix(browser: "Browser", service: FakeService) -> None:
     from starlette.applications import Starlette
     from starlette.routing import Mount
-
-    from tests.end_to_end.fake_service import served
 
     gateway = Starlette(routes=[Mount("/photos", service.app())])
     with served(gateway) as server, visiting(browser, f"{server.url}photos/") as visit:

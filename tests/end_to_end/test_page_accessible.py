@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.end_to_end.browsing import PHONE, Visit, visiting
-from tests.end_to_end.fake_service import FakeService, Served, made_up
+from tests.end_to_end.fake_service import FakeService, Served, made_up, problem
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -135,13 +135,32 @@ def test_there_are_landmarks_one_heading_and_a_way_past_the_filters(visit: Visit
     visit.page.wait_for_selector("#filters")
     for landmark in ("banner", "search", "navigation", "main", "complementary", "contentinfo"):
         assert visit.page.get_by_role(landmark).count() == 1, landmark
-    assert visit.page.locator("h1:visible").count() == 1
+    assert visit.page.get_by_role("heading", level=1).all_inner_texts() == ["Images found"]
     assert visit.page.get_attribute("html", "lang") == "en"
     visit.page.keyboard.press("Tab")
     assert visit.page.evaluate("document.activeElement.textContent") == "Skip to the results"
     visit.page.keyboard.press("Enter")
     visit.page.keyboard.press("Tab")
     assert visit.page.evaluate("document.activeElement.className") == "open"
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_has_one_heading_of_the_first_level(visit: Visit, view: str) -> None:
+    path, ready = VIEWS[view]
+    visit.open(path, ready)
+    visit.page.keyboard.press("Escape")
+    assert visit.page.get_by_role("heading", level=1).count() == 1
+
+
+def test_the_dialog_of_an_image_has_a_name_while_it_waits_and_when_it_is_refused(
+    visit: Visit, service: FakeService
+) -> None:
+    visit.troubled = True
+    service.trouble = problem(503, "starting", "the model is being loaded.", "Try again.", retry_after=1)
+    visit.open("#image=00000000-0000-0000-0000-000000000000", "#details p")
+    assert visit.page.get_by_role("dialog", name="One moment …").count() == 1
+    service.trouble = None
+    visit.page.get_by_role("dialog", name="This image cannot be shown").wait_for()
 
 
 def test_the_number_of_results_is_announced_once(visit: Visit) -> None:
@@ -251,6 +270,55 @@ def test_a_filter_keeps_the_focus_when_its_counts_change(visit: Visit) -> None:
     visit.page.wait_for_timeout(300)
     assert visit.page.evaluate("document.activeElement.dataset.value") == pressed
     assert visit.page.evaluate("document.activeElement.ariaPressed") == "true"
+
+
+def test_the_focus_goes_on_where_what_had_it_is_taken_away(visit: Visit) -> None:
+    keyboard = visit.page.keyboard
+    visit.open("?tag=fox&tag=drawing")
+    visit.page.focus("#asked .remove >> nth=0")
+    keyboard.press("Enter")
+    visit.until("document.activeElement.ariaLabel === 'Remove: drawing'")
+    keyboard.press("Enter")
+    visit.until("document.activeElement.id === 'results'")
+    visit.page.wait_for_selector(".bar-of")
+    visit.page.focus(".bar-of >> nth=0")
+    keyboard.press("Enter")
+    visit.page.wait_for_selector(".bar-of[aria-label^='Mar 1, 2021']")
+    assert visit.page.evaluate("document.activeElement.className") == "bar-of"
+    visit.page.focus(".dates button:has-text('All dates')")
+    keyboard.press("Enter")
+    visit.until("document.activeElement.className === 'bar-of'")
+
+
+def test_an_open_image_leaves_the_keys_of_the_browser_to_it(visit: Visit) -> None:
+    visit.open("#operations", "tbody tr")
+    visit.page.click("button.key:has-text('a/broken.jpg')")
+    visit.says("#details-title", "broken.jpg")
+    visit.page.keyboard.press("+")
+    assert visit.page.locator("dialog[open]").count() == 1, "nothing is like a file that could not be used"
+    visit.open(f"?q=fox#image={made_up(1)['id']}", "#details .large .shown")
+    for keys in ("Control++", "Control+-", "Alt+ArrowDown", "Meta+ArrowRight"):
+        visit.page.keyboard.press(keys)
+    assert visit.texts("#details-title") == ["IMG_00001.jpg"]
+    visit.page.keyboard.press("+")
+    visit.page.wait_for_selector("#asked .like")
+
+
+def test_filters_that_cover_the_page_keep_the_focus(browser: "Browser", server: Served) -> None:
+    with visiting(browser, server.url, viewport={"width": 800, "height": 700}) as visit:
+        visit.open()
+        visit.page.wait_for_selector(".group button.chip", state="attached")
+        visit.page.click("#show-filters")
+        for _ in range(40):
+            visit.page.keyboard.press("Tab")
+            within = "document.activeElement === document.body || !!document.activeElement.closest('#filters')"
+            assert visit.page.evaluate(within)
+        visit.page.keyboard.press("Escape")
+        assert visit.page.evaluate("document.activeElement.id") == "show-filters"
+        visit.page.click("#show-filters")
+        visit.page.set_viewport_size({"width": 1360, "height": 860})
+        visit.until("!document.querySelector('[inert]')")
+        visit.page.click("#words")
 
 
 def test_the_focus_is_always_seen(visit: Visit) -> None:

@@ -11,10 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.collection import PointPayload, Status
 from schemas.errors import SightlineError
+from services.search.answers import json_response
 from services.search.filters.options import each_once
 from services.search.one_image.byte_ranges import Unsatisfiable, byte_range, has_already
 from services.search.one_image.originals import Originals, changed, media_type, no_originals
 from services.search.one_image.thumbnails import SIDES, Thumbnails, accepted
+from services.search.openapi import schema_of
 from services.search.problems import Problem, ProblemKind
 from services.search.ranking.query import Searcher
 
@@ -23,6 +25,10 @@ PART_BYTES = 1024 * 1024
 
 _SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
 _ID = Path(alias="id", description="The id that searches and listings answer.")
+_LINK = (
+    "Answer the link as JSON instead of a redirect, which a web page's script may not follow to another origin with an "
+    "API key; `link` is null where the bytes come from here."
+)
 
 
 class ThumbnailOptions(BaseModel):
@@ -41,6 +47,23 @@ class ThumbnailOptions(BaseModel):
     )
 
 
+class OriginalLink(BaseModel):
+    """Where an original can be read. `link` is null where it has none and its bytes come from this very service."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "link": "https://images.s3.eu-central-1.amazonaws.com/holiday/2024/beach.jpg?X-Amz-Expires=300&"
+                "X-Amz-Signature=6b1f…",
+                "seconds": 300,
+            }
+        }
+    )
+
+    link: str | None = Field(description="A link to the object that anyone may open, and that ends soon.")
+    seconds: int | None = Field(description="The link ends after so many seconds; null where there is none.")
+
+
 def single_image_router(searcher: Searcher, originals: Originals | None, thumbnails: Thumbnails | None) -> APIRouter:
     """The routes of one image's pictures; without originals they answer 404 and say so."""
     router = APIRouter(prefix="/v1/images", tags=["images"], dependencies=[Depends(each_once)])
@@ -50,19 +73,29 @@ def single_image_router(searcher: Searcher, originals: Originals | None, thumbna
 
     @router.get("/{id}/original", summary="The original", response_class=Response, responses=_ORIGINAL)
     @router.head("/{id}/original", include_in_schema=False)
-    async def original(request: Request, image: Annotated[UUID, _ID]) -> Response:
+    async def original(
+        request: Request,
+        image: Annotated[UUID, _ID],
+        link: Annotated[bool, Query(description=_LINK, examples=[True])] = False,
+    ) -> Response:
         """The object that was indexed: a redirect to a link that ends soon, or its bytes (with `Range` and `ETag`).
 
-        409 while the bucket already has another object under this key, 404 when it is gone or the image was rejected.
+        With `link=true` that link as JSON. 409 while the bucket already has another object under this key, 404 when
+        it is gone or the image was rejected.
         """
         payload = await indexed(image)
         if originals is None:
             raise no_originals("this service was given no access to them")
         size = (await originals.unchanged(payload)).facts.size
-        link = await originals.link(payload)
-        if link is not None:
-            # The link is a key to the object, if only for minutes.
-            return RedirectResponse(link, 302, headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})
+        found = await originals.link(payload)
+        # The link is a key to the object, if only for minutes.
+        headers = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+        if link:
+            told = json_response({"link": found, "seconds": None if found is None else originals.link_seconds})
+            told.headers.update(headers)
+            return told
+        if found is not None:
+            return RedirectResponse(found, 302, headers=headers)
         return await _streamed(request, originals, payload, size)
 
     @router.get("/{id}/thumbnail", summary="A small picture", response_class=Response, responses=_THUMBNAIL)
@@ -145,7 +178,13 @@ async def _parts(
 
 
 _ORIGINAL: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The bytes.", "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}},
+    200: {
+        "description": "The bytes; with `link=true` where they are.",
+        "content": {
+            "image/*": {"schema": {"type": "string", "format": "binary"}},
+            "application/json": {"schema": schema_of(OriginalLink)},
+        },
+    },
     206: {"description": "The bytes of the range.", "content": {"image/*": {}}},
     302: {"description": "`Location` is a link to the object that ends after some minutes."},
     304: {"description": "You have it already, by `If-None-Match`."},

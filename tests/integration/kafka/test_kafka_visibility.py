@@ -10,12 +10,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaConnectionError, KafkaError, UnsupportedCodecError
 
-from runtime.kafka import KafkaConsumer, read_dead_letters
-from runtime.stage import Item, Outcome
+from runtime.kafka import GroupLag, KafkaConsumer, read_dead_letters
+from runtime.stage import Done, Item, Outcome
 from schemas.codec import Message, encode
 from schemas.errors import ConfigurationError, DependencyUnavailable
 from schemas.events import ImageEvent
-from tests.integration.kafka.rig import Gate, Rig, Stage, echo, event, until
+from schemas.topics import IMAGE_EMBEDDINGS, IMAGE_EVENTS
+from tests.integration.kafka.rig import LOG, Gate, Rig, Stage, echo, event, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]
 
@@ -51,6 +52,26 @@ async def test_lag_of_a_partition_that_is_not_in_hand_is_seen_too(rig: Rig) -> N
     await until(lambda: rig.value("sightline_kafka_lag_seconds", partition="3") > 0.3)
     gate.open.set()
     await running.finish()
+
+
+async def test_the_lag_of_groups_is_seen_by_who_is_in_none_of_them(rig: Rig) -> None:
+    async def drop(items: Sequence[Item[ImageEvent]]) -> Mapping[str, Outcome]:
+        return {item.id: Done() for item in items}
+
+    groups = {"g": IMAGE_EVENTS, "h": IMAGE_EMBEDDINGS}
+    lag = GroupLag(groups, rig.settings, log=LOG, refresh_seconds=0.1)
+    stop = asyncio.Event()
+    looking = asyncio.create_task(lag.run(stop))
+    rig.running.append(looking)
+    await until(lambda: lag.records == 0)
+    await rig.publish([f"{number}.jpg" for number in range(5)])
+    await rig.sink.publish([encode(event("a.jpg")), encode(event("b.jpg"))])
+    await until(lambda: lag.records == 7)
+    running = rig.start(rig.consumer(Stage(drop)))
+    await until(lambda: lag.records == 2)
+    await running.finish()
+    stop.set()
+    await looking
 
 
 async def test_offsets_are_shown_and_what_is_left_when_partitions_go(rig: Rig) -> None:

@@ -108,6 +108,20 @@ async def test_searches_are_served_while_kafka_is_away(machine: Machine, caplog:
     assert "kafka_away" in [getattr(one, "action", "") for one in caplog.records]
 
 
+async def test_the_status_tells_how_many_records_wait(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    machine.encoder.loads.set()
+    async with running(run_services(machine.settings(), ["ingest", "embedder", "indexer", "search"])) as together:
+        await until(together, lambda: is_ready(machine))
+        assert await waiting(machine) == 0
+    settings = machine.settings()
+    settings.kafka.bootstrap_servers = "127.0.0.1:1"
+    async with AsyncExitStack() as entered:
+        lag = KafkaTransport(Parts.make(settings), entered).lag()
+        async with running(lag.run(asyncio.Event())) as asking:
+            await until(asking, lambda: was_told("lag_unknown", caplog))
+            assert lag.records is None
+
+
 async def test_a_retry_is_refused_while_kafka_is_away(machine: Machine) -> None:
     settings = machine.settings()
     settings.kafka.bootstrap_servers = "127.0.0.1:1"
@@ -131,6 +145,15 @@ async def test_an_embedder_that_cannot_see_the_index_says_so_and_works(
 
 async def is_kept(machine: Machine) -> bool:
     return await machine.canary() is not None
+
+
+async def waiting(machine: Machine) -> object:
+    async with httpx.AsyncClient(base_url=machine.servers[-1].address, trust_env=False) as client:
+        return (await client.get("/v1/status")).json()["waiting"]
+
+
+async def was_told(action: str, caplog: pytest.LogCaptureFixture) -> bool:
+    return action in [getattr(one, "action", "") for one in caplog.records]
 
 
 async def started_to_read(machine: Machine) -> bool:

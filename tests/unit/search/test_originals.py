@@ -18,6 +18,7 @@ from services.search.one_image import single_image_routes
 from services.search.one_image.byte_ranges import Unsatisfiable, byte_range, has_already
 from services.search.one_image.originals import Originals
 from services.search.one_image.parts import OneImage
+from services.search.one_image.single_image_routes import OriginalLink
 from stores.s3 import S3Store
 from stores.vectors import VectorIndex
 from tests.unit.search.conftest import client_of, image_point, rejected
@@ -196,8 +197,13 @@ async def test_a_bucket_is_linked_to_for_a_short_time_and_never_as_a_page(
             link = answer.headers["location"]
             assert "X-Amz-Expires=120" in link
             assert "very-secret-indeed" not in link
+            told = await client.get(address, params={"link": "true"})
+            assert (told.status_code, told.headers["cache-control"]) == (200, "no-store")
+            assert told.json() == OriginalLink(**told.json()).model_dump()
+            assert told.json()["seconds"] == 120
             async with httpx.AsyncClient() as browser:
                 followed = await browser.get(link)
+                assert (await browser.get(told.json()["link"])).content == data
             assert followed.content == data
             assert followed.headers["content-type"] == "image/jpeg", "and not the text/html that the bucket says"
             assert followed.headers["content-disposition"].startswith('inline; filename="a.jpg"')
@@ -222,6 +228,8 @@ async def test_a_bucket_at_an_inner_address_is_streamed(
         async with client_of(gallery.app(engine, OneImage(originals=originals))) as client:
             answer = await client.get(f"/v1/images/{point.id}/original")
             assert (answer.status_code, answer.content) == (200, data)
+            told = await client.get(f"/v1/images/{point.id}/original?link=true")
+            assert (told.status_code, told.json()) == (200, {"link": None, "seconds": None})
             part = await client.get(f"/v1/images/{point.id}/original", headers={"Range": "bytes=5-"})
             assert (part.status_code, part.content) == (206, data[5:])
 

@@ -20,6 +20,7 @@ export function showChips(asked) {
       ...FILTERS.flatMap((name) => query[name].map((value) => chip(t(`filters.${name}.chip`, { value: shownValue(name, value) }), () => asked.toggle(name, value)))),
       (query.after || query.before) && chip(spanText(query), () => asked.change({ after: "", before: "" })),
     ].filter(Boolean);
+    const held = [...row.querySelectorAll("button")].indexOf(document.activeElement);
     row.replaceChildren(...chips);
     if (query.unlike.length && !isRanked(query)) row.append(el("span", { class: "hint", text: t("unlike.alone") }));
     if (chips.length > 1) {
@@ -27,6 +28,9 @@ export function showChips(asked) {
       row.append(button({ class: "text", text: t("asked.clear"), press: () => asked.change(all) }));
     }
     row.hidden = chips.length === 0;
+    // Whoever took a chip away with the keyboard goes on with the next one.
+    const left = [...row.querySelectorAll("button")];
+    if (held >= 0) (left[Math.min(held, left.length - 1)] ?? byId("results")).focus({ preventScroll: true });
   };
   asked.listen(draw);
   draw();

@@ -52,9 +52,9 @@ export class Details {
     this.#under?.abort();
     const { signal } = (this.#under = new AbortController());
     if (result) this.#draw(result);
-    else this.#frame(el("p", { class: "hint pad", text: t("details.waiting") }));
+    else this.#frame(el("p", { id: "details-title", class: "hint pad", text: t("details.waiting") }));
     if (!this.#dialog.open) this.#dialog.showModal();
-    this.#dialog.querySelector(".close").focus();
+    this.#hold();
     try {
       const known = result ?? (await ask(`v1/images/${id}`, { parameters: { status: "any" }, signal }));
       if (!result) this.#draw(known);
@@ -63,7 +63,7 @@ export class Details {
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof Refusal)) throw error;
-      this.#frame(el("div", { class: "pad" }, el("h2", { text: t("details.gone") }), el("p", { text: error.detail }), el("p", { class: "hint", text: error.remedy })));
+      this.#frame(el("div", { class: "pad" }, el("h2", { id: "details-title", text: t("details.gone") }), el("p", { text: error.detail }), el("p", { class: "hint", text: error.remedy })));
     }
   }
 
@@ -81,6 +81,12 @@ export class Details {
       ),
       ...content,
     );
+    if (this.#dialog.open) this.#hold();
+  }
+
+  // What had the focus was replaced: the keys would be heard by nobody.
+  #hold() {
+    this.#dialog.querySelector(".close").focus();
   }
 
   #draw(result) {
@@ -94,7 +100,6 @@ export class Details {
     const picture = thumbnail(result, { alt: t("details.picture", { name }), side: LARGE });
     picture.style.setProperty("--ratio", ratioOf(payload));
     const score = fit(result);
-    this.#dialog.setAttribute("aria-labelledby", "details-title");
     this.#frame(
       el("div", { class: "large" }, picture),
       el(
@@ -107,7 +112,7 @@ export class Details {
           el(
             "div",
             { class: "row" },
-            button({ class: "go", icon: "plus", press: steer("like") }, t("like")),
+            button({ class: "go like-this", icon: "plus", press: steer("like") }, t("like")),
             button({ class: "quiet", icon: "minus", press: steer("unlike") }, t("unlike")),
             this.#original(id, name),
           ),
@@ -138,19 +143,22 @@ export class Details {
     const path = `v1/images/${id}/original`;
     const shown = { class: "quiet button", title: t("details.original.title"), target: "_blank", rel: "noopener" };
     const link = el("a", { ...shown, href: address(path), icon: "external" }, t("details.original"));
-    // A link cannot send the key: the bytes are fetched with it and opened from memory.
+    const said = el("p", { class: "hint", role: "alert" });
+    // A link cannot send the key, and a script may follow no redirect to the store: it asks where the store has it.
     link.addEventListener("click", async (event) => {
       if (!currentKey()) return;
       event.preventDefault();
+      said.textContent = "";
       try {
-        const url = URL.createObjectURL(await askBlob(path, { patient: false }));
-        el("a", { href: url, download: name }).click();
-        setTimeout(() => URL.revokeObjectURL(url), 60_000);
+        const { link: there } = await ask(path, { parameters: { link: true }, patient: false });
+        if (there) el("a", { href: there, target: "_blank", rel: "noopener noreferrer" }).click();
+        else save(await askBlob(path, { patient: false }), name);
       } catch (error) {
-        link.after(el("p", { class: "hint", role: "alert", text: `${error.detail} ${error.remedy}` }));
+        if (!(error instanceof Refusal)) throw error;
+        said.textContent = `${error.detail} ${error.remedy}`;
       }
     });
-    return link;
+    return [link, said];
   }
 
   async #near(image, count, signal, scroll) {
@@ -178,11 +186,11 @@ export class Details {
   }
 
   #key(event) {
-    if (event.target.closest("pre, input")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("pre, input")) return;
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (by) this.#step(by);
     const steer = { "+": "like", "-": "unlike" }[event.key];
-    if (!steer) return;
+    if (!steer || !this.#dialog.querySelector(".like-this")) return;
     const id = this.#id;
     this.#dialog.close();
     this.#asked.steer(id, steer);
@@ -199,4 +207,11 @@ export class Details {
     if (history.state?.opened) this.#asked.leave();
     else history.replaceState(history.state, "", location.pathname + location.search);
   }
+}
+
+// The bytes that were fetched with the key, as a download from memory.
+function save(blob, name) {
+  const url = URL.createObjectURL(blob);
+  el("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }

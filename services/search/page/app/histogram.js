@@ -74,6 +74,7 @@ export class Histogram {
 
   #draw(query) {
     const chosen = Boolean(query.after || query.before);
+    const held = [...this.#row.children, chosen ? null : this.#whole].includes(document.activeElement);
     const most = Math.max(1, ...this.#bars.map(({ count }) => count));
     this.element.hidden = !this.#bars.length && !chosen && query.date === "taken" && this.element.hidden;
     this.#which.value = query.date;
@@ -91,6 +92,7 @@ export class Histogram {
       }),
     );
     if (!this.#bars.length) this.#row.append(el("p", { class: "hint", text: t(`dates.none.${query.date}`) }));
+    if (held) (this.#row.querySelector("button") ?? this.#which).focus({ preventScroll: true });
     this.#from.textContent = this.#bars.length ? spanName(this.#per, this.#bars[0].from) : "";
     this.#to.textContent = this.#bars.length > 1 ? spanName(this.#per, this.#bars.at(-1).from) : "";
   }

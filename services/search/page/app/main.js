@@ -8,7 +8,7 @@ import { byId, el, isWriting } from "./elements.js";
 import { Filters } from "./filters.js";
 import { icon } from "./icons.js";
 import { imagesIn, rememberPhoto } from "./photo.js";
-import { Asked, isRanked, NOTHING } from "./query.js";
+import { Asked, isRanked, NOTHING, ordersOf } from "./query.js";
 import { Results } from "./results.js";
 import { liveStrip } from "./strip.js";
 import { fillTexts, loadTexts, t } from "./texts.js";
@@ -79,10 +79,8 @@ function choices() {
     const ranked = isRanked(query);
     good.checked = query.good;
     good.closest("label").hidden = !ranked;
-    const orders = ["newest_uploaded", "oldest_uploaded", "newest_taken", "oldest_taken"];
-    const offered = ranked ? ["", ...orders] : ["", "newest_indexed", ...orders.slice(1)];
-    sort.replaceChildren(...offered.map((value) => el("option", { value, text: t(`sort.${value || (ranked ? "relevance" : "newest_uploaded")}`) })));
-    sort.value = offered.includes(query.sort) ? query.sort : "";
+    sort.replaceChildren(...ordersOf(query).map((value) => el("option", { value, text: t(`sort.${value || (ranked ? "relevance" : "newest_uploaded")}`) })));
+    sort.value = query.sort;
   };
   good.addEventListener("change", () => asked.change({ good: good.checked }));
   sort.addEventListener("change", () => asked.change({ sort: sort.value }));
@@ -90,8 +88,13 @@ function choices() {
   toggle.addEventListener("click", () => {
     const open = document.body.classList.toggle("filters-open");
     toggle.setAttribute("aria-expanded", String(open));
-    (open ? byId("filters").querySelector("button, input, select") : toggle)?.focus();
+    // They cover all else, so nothing behind them is walked to.
+    for (const behind of document.querySelectorAll(".skip, .top, .found, .foot")) behind.inert = open;
+    const within = [...byId("filters").querySelectorAll("button, input, select")];
+    (open ? within.find((one) => one.checkVisibility()) : toggle)?.focus();
   });
+  // A tablet that is turned shows them beside the results.
+  matchMedia("(min-width: 1021px)").addEventListener("change", () => document.body.classList.contains("filters-open") && toggle.click());
   asked.listen(show);
   show();
 }
@@ -102,6 +105,7 @@ function photos() {
   const search = async ([photo]) => {
     if (!photo) return;
     const id = await rememberPhoto(photo);
+    byId("details").close();
     if (location.hash === "#operations") leaveOperations();
     asked.change({ photo: id, like: [], unlike: [] });
   };

@@ -14,6 +14,7 @@ export class Operations {
   #tiles = el("dl", { class: "numbers" });
   #speed = el("section", { class: "panel speed", "aria-labelledby": "speed-title" });
   #state = el("section", { class: "panel", "aria-labelledby": "state-title" });
+  #stated = "";
   #failures;
   #polls = [];
   #timer = null;
@@ -44,6 +45,7 @@ export class Operations {
         if (polls % FAILURES_EVERY === 0) await this.#failures.load(status.rejected);
       } catch (error) {
         if (!(error instanceof Refusal)) throw error;
+        this.#stated = "";
         this.#state.replaceChildren(el("p", { text: error.detail }), el("p", { class: "hint", text: error.remedy }));
         return;
       }
@@ -92,6 +94,8 @@ export class Operations {
 
   #showState(status) {
     const waits = status.waiting_for ?? [];
+    // A process tells what its own stages wait for: of those in other processes it knows nothing.
+    const sees = ["embedder", "indexer"].every((stage) => status.runs?.includes(stage));
     const facts = [
       ["source", status.source],
       ["runs", status.runs?.join(", ")],
@@ -101,11 +105,14 @@ export class Operations {
       ["release", status.release],
       ["reconcile", status.last_reconcile && t("state.reconcile.value", { ...status.last_reconcile, refused: status.last_reconcile.refused ?? 0 })],
     ].filter(([, value]) => value);
+    const shown = JSON.stringify([waits, sees, facts]);
+    if (shown === this.#stated) return; // what was spoken is not spoken again at every poll
+    this.#stated = shown;
     this.#state.replaceChildren(
       el("h2", { id: "state-title", text: t("state.title") }),
       waits.length
         ? el("div", { class: "waits", role: "status" }, el("b", { text: t("state.waits") }), el("ul", {}, waits.map((one) => el("li", { text: one }))))
-        : el("p", { class: "well", icon: "done" }, t("state.well")),
+        : el("p", sees ? { class: "well", icon: "done" } : { class: "hint" }, t(sees ? "state.well" : "state.elsewhere")),
       el("dl", { class: "facts" }, facts.map(([name, value]) => [el("dt", { text: t(`state.${name}`) }), el("dd", { text: value })])),
     );
   }

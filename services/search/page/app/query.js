@@ -3,7 +3,7 @@
 const LISTS = ["like", "unlike", "tag", "bucket", "camera", "format"];
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 const DAY = /^\d{4}-\d\d-\d\d$/;
-const SORTS = ["newest_taken", "oldest_taken", "newest_uploaded", "oldest_uploaded", "newest_indexed"];
+const DATES = ["oldest_uploaded", "newest_taken", "oldest_taken"];
 const MOST = 64;
 
 /** Nothing asked for: everything is shown, newest first. `before` is exclusive, as in the API. */
@@ -18,7 +18,7 @@ export const FILTERS = ["tag", "bucket", "camera", "format"];
 export function readQuery(search) {
   const given = new URLSearchParams(search);
   const query = { ...NOTHING };
-  query.q = (given.get("q") ?? "").slice(0, 1000);
+  query.q = (given.get("q") ?? "").trim().slice(0, 1000);
   query.photo = /^[\w-]{1,40}$/.test(given.get("photo") ?? "") ? given.get("photo") : "";
   for (const name of LISTS) {
     const values = [...new Set(given.getAll(name).filter(Boolean))].slice(0, MOST);
@@ -26,10 +26,10 @@ export function readQuery(search) {
   }
   query.date = given.get("date") === "uploaded" ? "uploaded" : "taken";
   for (const name of ["after", "before"]) query[name] = DAY.test(given.get(name) ?? "") ? given.get(name) : "";
-  query.sort = SORTS.includes(given.get("sort")) ? given.get("sort") : "";
+  query.sort = given.get("sort") ?? "";
   query.good = given.get("good") === "1";
   query.fold = given.get("fold") !== "0";
-  return query;
+  return settled(query);
 }
 
 /** The address's search part for a query, "" for nothing. */
@@ -50,6 +50,12 @@ export function writeQuery(query) {
 
 /** Whether results are ranked by likeness, rather than all images listed. "Less like" alone says nothing. */
 export const isRanked = (query) => Boolean(query.q || query.photo || query.like.length);
+
+/** The orders that a query may have, the usual one first: results by likeness know none by the time of indexing. */
+export const ordersOf = (query) => ["", isRanked(query) ? "newest_uploaded" : "newest_indexed", ...DATES];
+
+// An order that this query cannot have was that of another one: the usual order takes its place.
+const settled = (query) => (ordersOf(query).includes(query.sort) ? query : { ...query, sort: "" });
 
 export const isFiltered = (query) => Boolean(query.after || query.before || FILTERS.some((name) => query[name].length));
 
@@ -82,7 +88,7 @@ export class Asked {
   /** Ask for something else: a new step that Back undoes. */
   change(patch) {
     if (this.#wait(() => this.change(patch))) return;
-    const next = { ...this.query, ...patch };
+    const next = settled({ ...this.query, ...patch });
     if (writeQuery(next) === writeQuery(this.query) && next.date === this.query.date) return;
     const moved = writeQuery(next) !== writeQuery(this.query);
     this.query = next;
