@@ -33,4 +33,5 @@ def make_tracing(settings: Settings, environment: Mapping[str, str]) -> Tracing:
             f"traces are to be sent, and {error.name} is not installed: install `sightline[tracing]`, or unset "
             f"SIGHTLINE_TRACING__ENDPOINT and {' and '.join(ENDPOINTS)}"
         ) from None
-    return OpenTelemetry(settings.tracing, system="kafka" if settings.kafka.bootstrap_servers else "in_process")
+    system = "kafka" if settings.kafka.bootstrap_servers else "in_process"
+    return OpenTelemetry(settings.tracing, environment, system=system)

@@ -12,7 +12,6 @@ anyway, so that an image that is not sampled costs next to nothing.
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -50,9 +49,12 @@ LEAVE_SECONDS = 5.0
 
 
 class OpenTelemetry:
-    """Spans of everything, sent in the background. `system` names the transport: "kafka" or "in_process"."""
+    """Spans of everything, sent in the background. `system` names the transport: "kafka" or "in_process".
 
-    def __init__(self, settings: TracingSettings, *, system: str) -> None:
+    `environment` tells what of OpenTelemetry's standard variables is set; it reads their values itself.
+    """
+
+    def __init__(self, settings: TracingSettings, environment: Mapping[str, str], *, system: str) -> None:
         sampler = None if settings.sample_ratio is None else ParentBased(TraceIdRatioBased(settings.sample_ratio))
         self._provider = TracerProvider(
             resource=_resource(),
@@ -61,7 +63,7 @@ class OpenTelemetry:
             shutdown_on_exit=False,
         )
         endpoint = f"{settings.endpoint}/v1/traces" if settings.endpoint else None
-        sender = _sender(OTLPSpanExporter(endpoint=endpoint))
+        sender = _sender(OTLPSpanExporter(endpoint=endpoint), environment)
         self._provider.add_span_processor(sender)
         self._tracer = self._provider.get_tracer("sightline", RELEASE)
         self._afterwards = Afterwards(sender, self._provider)
@@ -238,11 +240,11 @@ class _Beginning:
                 span.end()
 
 
-def _sender(exporter: SpanExporter) -> BatchSpanProcessor:
+def _sender(exporter: SpanExporter, environment: Mapping[str, str]) -> BatchSpanProcessor:
     # What the standard variables say wins; a request must not be larger than the queue, so they go together.
-    if os.environ.get(OTEL_BSP_MAX_QUEUE_SIZE):
+    if environment.get(OTEL_BSP_MAX_QUEUE_SIZE):
         return BatchSpanProcessor(exporter)
-    own = None if os.environ.get(OTEL_BSP_MAX_EXPORT_BATCH_SIZE) else SPANS_A_REQUEST
+    own = None if environment.get(OTEL_BSP_MAX_EXPORT_BATCH_SIZE) else SPANS_A_REQUEST
     return BatchSpanProcessor(exporter, max_queue_size=MOST_SPANS, max_export_batch_size=own)
 
 

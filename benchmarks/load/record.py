@@ -86,7 +86,8 @@ class Run(Model):
     lag_looks: list[tuple[float, int]]
     """Records that waited for the embedder, as the run itself asked Kafka."""
     others_cores: float | None
-    """Processors that something else used from the first upload to the last image indexed; None: not counted."""
+    """Processors that something else used from the first upload to the last image indexed; None: not counted, and
+    `lag_looks` are Prometheus's."""
     others_by_second: list[float]
     """The same, for each second of the run."""
     drained_at: float

@@ -2,6 +2,9 @@
 
     python -m benchmarks.sightline_small.train [--seed 1] [--to encoders/small]
 
+Each lesson starts from the file that the one before has written, so a training that was stopped goes on with `--lesson`
+and `--start` to the same weights.
+
 Every image is drawn for the step that sees it, so nothing can be learnt by heart but the pictures themselves. Three
 things are asked: which caption belongs to which image, against captions with one word wrong (Radford et al. 2021, with
 hard negatives); which of several hundred names are true of an image (cross-entropy with equal shares, as in Yang et al.
@@ -62,7 +65,8 @@ class Lesson:
 
 
 LESSONS = (
-    # The schedule was made for more; what the first lesson has not learnt by then, the second one teaches.
+    # Stopped while the rate is a third of its highest, 5e-4, near those at which the next lessons start: they ask for
+    # names too and bring the rate down, so falling to nothing before them would spend 2,000 steps on what they do.
     Lesson("names", steps=5000, until=3000, rate=1.5e-3, warm_up=200),
     Lesson("views", steps=1000, until=1000, rate=7e-4, warm_up=50, view_scale=20.0),
     Lesson("alike", steps=1200, until=1200, rate=5e-4, warm_up=50, view_scale=40.0, alike=True),
@@ -70,17 +74,17 @@ LESSONS = (
 
 
 def train(lessons: Sequence[Lesson], seed: int, start: Path | None, to: Path, device: torch.device) -> None:
-    """Train from nothing, or from what an earlier lesson wrote; a checkpoint is written every 500 steps."""
+    """Train from nothing, or from what an earlier lesson wrote; a checkpoint is written every 500 steps.
+
+    A lesson's successor reads the lesson's file: weights rounded to float16, rows of unseen tokens zero.
+    """
     torch.manual_seed(seed)
     concepts = read_concepts()
     sprites = [Sprite(read_sprite(concept)) for concept in concepts]
-    model = make_model()
-    seen = torch.zeros(model.vocab_size, dtype=torch.bool)
-    if start is not None:
-        seen = read(model, start)
-    model = model.to(device, memory_format=torch.channels_last)
     for lesson in lessons:
         print(f"lesson {lesson.name}: {lesson.until} steps", flush=True)
+        model = make_model()
+        seen = torch.zeros(model.vocab_size, dtype=torch.bool) if start is None else read(model, start)
         batches = Batches(
             concepts,
             sprites,
@@ -91,11 +95,12 @@ def train(lessons: Sequence[Lesson], seed: int, start: Path | None, to: Path, de
             views=lesson.view_scale > 0,
             alike=lesson.alike,
         )
-        model = _teach(model, batches, lesson, seen, to, device)
+        _teach(model.to(device, memory_format=torch.channels_last), batches, lesson, seen, to, device)
+        start = to
 
 
-def _teach(model: CLIP, batches: Batches, lesson: Lesson, seen: Tensor, to: Path, device: torch.device) -> CLIP:
-    """The averaged weights after the lesson, which are written too. `seen` collects the tokens of all captions."""
+def _teach(model: CLIP, batches: Batches, lesson: Lesson, seen: Tensor, to: Path, device: torch.device) -> None:
+    """One lesson, whose averaged weights are written. `seen` collects the tokens of all captions."""
     model.train()
     averaged = copy.deepcopy(model).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(_groups(model), lr=lesson.rate, betas=(0.9, 0.98))
@@ -122,7 +127,6 @@ def _teach(model: CLIP, batches: Batches, lesson: Lesson, seen: Tensor, to: Path
             losses = 0.0
         if (step + 1) % 500 == 0 or step + 1 == lesson.until:
             write(averaged, seen, to)
-    return averaged.requires_grad_(True)
 
 
 def loss_of(model: CLIP, batch: Batch, view_scale: float, device: torch.device) -> Tensor:

@@ -18,7 +18,7 @@ def _silent(_: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteOptions:
-    """`runtime.settings.RemoteSettings` explains the first ones, under the same names.
+    """`runtime.encoder_settings.RemoteSettings` explains the first ones, under the same names.
 
     `tokens` are by environment variable; `ledger` is the file that remembers what was spent, none: this process
     alone does; `notice` is told, in sentences, why a start takes long.

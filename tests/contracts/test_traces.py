@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import logging
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -153,7 +154,7 @@ class Pipeline:
 
 
 def traced(kept: Collector) -> OpenTelemetry:
-    return OpenTelemetry(TracingSettings(endpoint=kept.endpoint), system="test")
+    return OpenTelemetry(TracingSettings(endpoint=kept.endpoint), os.environ, system="test")
 
 
 def picture(number: int) -> bytes:
@@ -258,7 +259,7 @@ async def test_hints_that_nothing_caused_begin_a_trace_of_their_own() -> None:
 
 async def test_a_collector_that_is_away_costs_no_record_and_little_time() -> None:
     recorder = Recorder()
-    tracing = OpenTelemetry(TracingSettings(endpoint="http://127.0.0.1:1"), system="test")
+    tracing = OpenTelemetry(TracingSettings(endpoint="http://127.0.0.1:1"), {}, system="test")
     began = asyncio.get_running_loop().time()
     async with tracing:
         await tracing.beginning(recorder).publish([Message(b"b/a", b"")])
@@ -289,7 +290,7 @@ async def test_a_trace_that_is_not_sampled_sends_nothing_and_says_so_downstream(
     recorder = Recorder()
     with collector() as kept:
         settings = TracingSettings(endpoint=kept.endpoint, sample_ratio=0.0)
-        async with OpenTelemetry(settings, system="test") as tracing:
+        async with OpenTelemetry(settings, {}, system="test") as tracing:
             await tracing.beginning(recorder).publish([Message(b"b/a", b"")])
         assert kept.spans == []
     flags = (header(recorder.messages[0].headers, TRACEPARENT) or b"").split(b"-")[3]

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from cli.search import search_client
-from runtime.settings import EncoderSettings, Settings
+from runtime.encoder_settings import EncoderSettings
+from runtime.settings import Settings
 from tests.end_to_end.running import run_command, sightline
 from tests.unit.encoders.tiny_qwen3 import write_qwen3
 

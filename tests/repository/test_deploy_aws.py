@@ -8,8 +8,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 import yaml
+from moto import mock_aws
 
 from runtime.settings import load_settings, setting_names
 from schemas.topics import DEAD_LETTERS, TOPICS
@@ -20,6 +22,7 @@ from tests.repository.test_manifest_schemas import check
 PAGE = (ROOT / "docs" / "deploy-aws.md").read_text(encoding="utf-8")
 BLOCKS: list[dict[str, Any]] = [json.loads(text) for text in re.findall(r"^```json\n(.*?)^```", PAGE, re.M | re.S)]
 SAMPLES = ROOT / "tests" / "unit" / "ingest" / "samples"
+REGION = "eu-central-1"
 BUCKET, OBJECTS = "arn:aws:s3:::images", "arn:aws:s3:::images/*"
 
 
@@ -83,6 +86,23 @@ def test_the_bucket_s_events_reach_the_queue_that_takes_them() -> None:
     assert int(queue["MessageRetentionPeriod"]) == 14 * 24 * 3600
 
 
+def test_the_queue_s_attributes_are_all_text_as_sqs_wants_them(tmp_path: Path) -> None:
+    (queue,) = [block for block in BLOCKS if "VisibilityTimeout" in block]
+    (command,) = re.findall(r"""--attributes "\$\(jq -c '(.+)' queue\.json\)"$""", PAGE, re.MULTILINE)
+    assert command == ".Policy |= tojson"
+    attributes: dict[Any, str] = queue | {"Policy": json.dumps(queue["Policy"])}
+    with mock_aws():
+        client = boto3.client("sqs", region_name=REGION, aws_access_key_id="k", aws_secret_access_key="s")
+        url = client.create_queue(QueueName="sightline-events", Attributes=attributes)["QueueUrl"]
+        made = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    assert json.loads(made["Policy"]) == queue["Policy"]
+
+
+def test_the_page_speaks_of_one_region_and_one_account() -> None:
+    assert set(re.findall(r"\b[a-z]{2}-[a-z]+-\d\b", PAGE.partition("## What it costs")[0])) == {REGION}
+    assert set(re.findall(r"\b\d{12}\b", PAGE)) == {"111122223333"}
+
+
 @pytest.mark.parametrize("sample", ["eventbridge_created.json", "eventbridge_deleted.json"])
 def test_the_pattern_takes_what_ingest_reads(sample: str) -> None:
     (pattern,) = [block for block in BLOCKS if "detail-type" in block]
@@ -102,7 +122,8 @@ def test_a_role_trusts_a_service_account_that_exists() -> None:
 
 
 def test_ingest_scales_by_the_queue_where_the_topic_stays_empty(tmp_path: Path) -> None:
-    (example,) = (yaml.safe_load(text) for text in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S))
+    (text,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S)
+    example = yaml.safe_load(text.replace(REGION, "ap-south-1"))
     overlay = example | {"resources": ["../../base"]}
     folders = {key: [os.path.relpath(K8S / "overlays" / "x" / one, tmp_path) for one in overlay[key]]
                for key in ("resources", "components")}  # fmt: skip
@@ -116,7 +137,7 @@ def test_ingest_scales_by_the_queue_where_the_topic_stays_empty(tmp_path: Path) 
     (trigger,) = scaled["spec"]["triggers"]
     assert trigger["type"] == "aws-sqs-queue"
     assert trigger["metadata"]["queueURLFromEnv"] in setting_names()
-    assert trigger["metadata"]["awsRegion"] == "eu-west-1"
+    assert trigger["metadata"]["awsRegion"] == "ap-south-1"
     assert trigger["authenticationRef"]["name"] == "sqs"
 
 

@@ -65,6 +65,23 @@ def test_a_module_is_named_after_one_idea_and_holds_no_more(path: Path) -> None:
     assert lines <= MOST_LINES, f"{path} has {lines} lines: it holds more than one idea"
 
 
+SETS_IT_BEFORE_IMPORTS = Path("runtime/sleeping_threads.py")
+"""Torch and numpy read their variables themselves, when they are imported."""
+ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}
+
+
+def test_only_the_command_line_reads_the_environment() -> None:
+    reading = {path for path in modules() if path.parts[0] != "cli" and ENVIRONMENT & _taken_from_os(path)}
+    assert reading == {SETS_IT_BEFORE_IMPORTS}, "let cli hand in what they need, as a Mapping"
+
+
+def _taken_from_os(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))))
+    imported = (node for node in nodes if isinstance(node, ast.ImportFrom) and node.module == "os")
+    taken = {alias.name for node in imported for alias in node.names}
+    return taken | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+
+
 def test_no_file_names_a_package_registry() -> None:
     # `--no-emit-index-url`, with which the lock is made, is not the option.
     pattern = re.compile(

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from benchmarks.sightline_small import concepts as concepts_of
+from benchmarks.sightline_small import train as training
 from benchmarks.sightline_small.architecture import CONTEXT, encode_short_texts, make_model
 from benchmarks.sightline_small.batches import Batches, tokenize
 from benchmarks.sightline_small.captions import describe, describe_all, imagine, mistake
 from benchmarks.sightline_small.concepts import Concept, read_concepts, read_sprite
-from benchmarks.sightline_small.train import loss_of, write
+from benchmarks.sightline_small.train import Lesson, loss_of, train, write
 from imaging.sample_scenes import NUMBERS, plural
 from imaging.scenes import COLOURS, MOST, Sprite
 
@@ -131,6 +132,24 @@ def test_a_few_steps_bring_the_loss_down_and_the_model_is_written(tmp_path: Path
     seen[:10] = True
     write(model.eval(), seen, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"open_clip_config.json", "open_clip_model.safetensors"}
+
+
+def test_a_lesson_starts_from_the_file_of_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [Concept(one.character, one.names, (*one.keywords, *(f"word {k}" for k in range(70)))) for one in CONCEPTS]
+    monkeypatch.setattr(training, "read_concepts", lambda: many)
+    monkeypatch.setattr(
+        training, "read_sprite", lambda one: Image.new("RGBA", (64, 64), (0, ord(one.character), 9, 255))
+    )
+    monkeypatch.setattr(training, "IMAGES", 6)
+    monkeypatch.setattr(training, "NAMES", 5)
+    first = Lesson("first", steps=2, until=2, rate=1e-3, warm_up=1)
+    second = Lesson("second", steps=2, until=2, rate=1e-3, warm_up=1, view_scale=20.0)
+    whole, parts, processor = tmp_path / "whole", tmp_path / "parts", torch.device("cpu")
+    train([first, second], 1, None, whole, processor)
+    train([first], 1, None, parts, processor)
+    train([second], 1, parts, parts, processor)
+    weights = "open_clip_model.safetensors"
+    assert (whole / weights).read_bytes() == (parts / weights).read_bytes()
 
 
 @pytest.mark.slow
