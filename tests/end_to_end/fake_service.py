@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from imaging.sample_scenes import Pictures
 from imaging.scenes import Background
 from runtime.http import HttpServer
-from services.search.filters.options import Filters, ListOptions, SearchOptions, WordSearchOptions, each_once
+from services.search.filters.options import Filters, ListOptions, SearchOptions, WordSearchOptions, refuse_repeated
 from services.search.listing.facet_routes import FacetOptions, StatisticsOptions, TagOptions
 from services.search.page_routes import page_router
 from services.search.problems import Problem, bad_parameters, validation_errors
@@ -283,7 +283,7 @@ def _refused(request: Request) -> Response | None:
     if options is None:
         return None
     try:
-        each_once(request)
+        refuse_repeated(request)
         options.model_validate(dict(request.query_params)).where()
     except Problem as error:
         return error.response()

@@ -156,8 +156,12 @@ class ImageOptions(BaseModel):
 
 
 async def each_once(request: Request) -> None:
+    """`refuse_repeated` as a dependency; for one that is no coroutine FastAPI would wait for a thread."""
+    refuse_repeated(request)
+
+
+def refuse_repeated(request: Request) -> None:
     """Refuse a query string that is not UTF-8, or has a parameter twice, where one value would silently win."""
-    # No plain function: for each of these FastAPI waits for a thread.
     query = bytes(request.scope["query_string"])
     try:
         names = [name for name, _ in parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")]
