@@ -24,11 +24,11 @@ from stores.s3_errors import (
     UNREADABLE,
     BucketMissing,
     at_start,
-    is_archived,
     is_gone,
     status_of,
     while_running,
 )
+from stores.s3_unreadable import UnreadableWarnings, unreadable_remedy
 from stores.threads import DaemonThreads
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class S3Store:
         self._client: S3Client | None = client
         self._now = now
         self._threads = DaemonThreads(max_connections, "s3")
+        self._unreadable = UnreadableWarnings(bucket)
 
     @property
     def _where(self) -> str:
@@ -122,8 +123,8 @@ class S3Store:
     async def look(self, key: str) -> Look:
         """The object as it is now. Raises `DependencyUnavailable`.
 
-        `Missing` is NoSuchKey, a delete marker, a key that no object can have, or an object that is
-        archived, so that nobody can open it: restoring it brings it back.
+        `Missing` is NoSuchKey, a delete marker, a key that no object can have, or an object that nobody can
+        read: archived, or encrypted with a key that cannot be had. A warning says so now and then.
         """
         return await self._run(self._look, key)
 
@@ -208,8 +209,8 @@ class S3Store:
             try:
                 return self._get(key)
             except UNREADABLE as error:
-                if isinstance(error, ClientError) and (is_gone(error) or is_archived(error)):
-                    return Missing(self._date(key, error.response["ResponseMetadata"]["HTTPHeaders"]))
+                if (missing := self._missing(key, error)) is not None:
+                    return missing
                 if not (isinstance(error, CUT_SHORT) and tries):
                     raise while_running(f"reading s3://{self.bucket}/{key}", error) from error
 
@@ -246,14 +247,26 @@ class S3Store:
                     raise
                 answer = self._connected().get_object(Bucket=self.bucket, Key=key)  # it is empty
         except UNREADABLE as error:
-            if isinstance(error, ClientError) and (is_gone(error) or is_archived(error)):
-                return Missing(self._date(key, error.response["ResponseMetadata"]["HTTPHeaders"]))
+            if (missing := self._missing(key, error)) is not None:
+                return missing
             raise while_running(what, error) from error
         answer["Body"].close()
         date_ms = self._date(key, answer["ResponseMetadata"]["HTTPHeaders"])
         whole = answer.get("ContentRange", "").rpartition("/")[2]
         size = int(whole) if whole.isdigit() else answer["ContentLength"]
         return Seen(_facts(answer, _bare(answer.get("ETag", "")) or "none", size, date_ms), date_ms)
+
+    def _missing(self, key: str, error: Exception) -> Missing | None:
+        """What the error proves of the object: that it is gone, or that nobody can read it. None: nothing."""
+        if not isinstance(error, ClientError):
+            return None
+        remedy = unreadable_remedy(error)
+        if remedy is None and not is_gone(error):
+            return None
+        missing = Missing(self._date(key, error.response["ResponseMetadata"]["HTTPHeaders"]))
+        if remedy is not None:
+            self._unreadable.warn(key, error, remedy)
+        return missing
 
     def _part(self, key: str, etag: str, start: int, length: int) -> bytes | None:
         if length <= 0:
@@ -268,7 +281,9 @@ class S3Store:
                 body.read(skipped)
                 data = body.read(length)
         except UNREADABLE as error:
-            if isinstance(error, ClientError) and (is_gone(error) or status_of(error) in (412, 416)):
+            if isinstance(error, ClientError) and (
+                is_gone(error) or unreadable_remedy(error) or status_of(error) in (412, 416)
+            ):
                 return None
             raise while_running(f"reading s3://{self.bucket}/{key}", error) from error
         return data if _bare(answer.get("ETag", "")) == etag else None

@@ -68,8 +68,6 @@ _REMEDIES = {
     "NoSuchBucket": "The bucket is not there: make it again, or restart with another; "
     "nothing is taken out of the index meanwhile",
     "SlowDown": "The store asks for fewer requests: lower SIGHTLINE_S3__MAX_CONNECTIONS if this lasts",
-    "InvalidRequest": "If the object is encrypted with a key of its own (SSE-C), nobody else can read it: "
-    "store it again without, or delete it",
 }
 
 
@@ -91,9 +89,11 @@ def is_gone(error: ClientError) -> bool:
     return code_of(error) in _IMPOSSIBLE_KEYS
 
 
-def is_archived(error: ClientError) -> bool:
-    """Whether the object is in an archive tier, where nobody can read it before it is restored."""
-    return code_of(error) == "InvalidObjectState"
+def answer_of(error: ClientError) -> str:
+    """What the store answered, as a part of a sentence: status, code and its own message."""
+    message = str(error.response.get("Error", {}).get("Message", ""))[:200]
+    detail = f"the store answered {status_of(error)} {code_of(error)}"
+    return f"{detail} ({message})" if message else detail
 
 
 def while_running(what: str, error: Exception) -> DependencyUnavailable:
@@ -152,10 +152,8 @@ def _explained(error: Exception) -> tuple[str, str]:
 
 
 def _answered(error: ClientError) -> tuple[str, str]:
-    code, status = code_of(error), status_of(error)
-    message = str(error.response.get("Error", {}).get("Message", ""))[:200]
-    detail = f"the store answered {status} {code} ({message})" if message else f"the store answered {status} {code}"
-    if remedy := _REMEDIES.get(code):
+    status, detail = status_of(error), answer_of(error)
+    if remedy := _REMEDIES.get(code_of(error)):
         return detail, remedy
     if status == 403:
         return detail, _RIGHTS

@@ -10,13 +10,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from schemas.errors import ConfigurationError, DependencyUnavailable
 from stores.etag_check import CONSTANT_ETAG_SIZES
 from stores.objects import Found, ListedObject, Missing, Oversized
 from stores.s3 import BucketMissing, S3Store
 from stores.threads import IDLE_SECONDS
+from stores.s3_unreadable import WARNING_SECONDS, UnreadableWarnings
 
+SSE_C = (
+    "The object was stored using a form of Server Side Encryption. "
+    "The correct parameters must be provided to retrieve the object."
+)
 EMPTY_LISTING = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
 Answer = Callable[["Handler"], None]
 
@@ -70,8 +76,8 @@ def found(body: bytes = b"bytes", **headers: str | None) -> Answer:
     return lambda handler: handler.reply(200, body, **given)
 
 
-def refused(status: int, code: str, **headers: str | None) -> Answer:
-    body = f"<Error><Code>{code}</Code><Message>because</Message></Error>".encode() if code else b""
+def refused(status: int, code: str, message: str = "because", **headers: str | None) -> Answer:
+    body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode() if code else b""
     return lambda handler: handler.reply(status, body, **headers)
 
 
@@ -148,9 +154,42 @@ async def test_a_delete_marker_is_missing(server: Server, store: S3Store) -> Non
     assert isinstance(await store.look("a.jpg"), Missing)
 
 
-async def test_an_archived_object_is_missing_until_it_is_restored(server: Server, store: S3Store) -> None:
-    server.answer = refused(403, "InvalidObjectState")
-    assert isinstance(await store.look("a.jpg"), Missing)
+@pytest.mark.parametrize(
+    ("status", "code", "message", "remedy"),
+    [
+        (403, "InvalidObjectState", "The operation is not valid for the object's storage class", "restore it"),
+        (400, "InvalidRequest", SSE_C, "SSE-C"),
+        (400, "KMS.DisabledException", "arn:aws:kms:eu-west-1:1:key/2 is disabled.", "KMS key"),
+        (400, "KMS.NotFoundException", "because", "KMS key"),
+        (400, "KMS.InvalidStateException", "because", "KMS key"),
+        (400, "KMS.KMSInvalidStateException", "arn:aws:kms:eu-west-1:1:key/2 is pending deletion.", "KMS key"),
+        (400, "KMS.InvalidKeyUsageException", "because", "KMS key"),
+    ],
+)
+async def test_an_object_that_nobody_can_read_is_missing_until_somebody_opens_it_again(
+    server: Server, store: S3Store, caplog: pytest.LogCaptureFixture, status: int, code: str, message: str, remedy: str
+) -> None:
+    date = int(time.time()) - 20
+    server.answer = refused(status, code, message, Date=formatdate(date, usegmt=True))
+    assert await store.look("a.jpg") == Missing(date * 1000)
+    assert await store.glance("a.jpg") == Missing(date * 1000)
+    assert await store.part("a.jpg", etag="abc", start=0, length=1) is None
+    (said,) = caplog.messages
+    assert all(part in said for part in ("s3://bucket/a.jpg", code, message, remedy))
+
+
+def test_a_bucket_of_objects_that_nobody_can_read_does_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    now = 100.0
+    warnings = UnreadableWarnings("bucket", clock=lambda: now)
+    error = ClientError({"Error": {"Code": "KMS.DisabledException"}}, "GetObject")
+    for key in ("a.jpg", "b.jpg", "c.jpg"):
+        warnings.warn(key, error, "enable the key")
+    now += WARNING_SECONDS
+    warnings.warn("d.jpg", error, "enable the key")
+    first, second = caplog.messages
+    assert "a.jpg" in first
+    assert "d.jpg" in second
+    assert "2 looks more" in second
 
 
 @pytest.mark.parametrize(
@@ -168,7 +207,8 @@ async def test_an_archived_object_is_missing_until_it_is_restored(server: Server
         (500, "InternalError", "overloaded"),
         (503, "SlowDown", "MAX_CONNECTIONS"),
         (502, "", "overloaded"),
-        (400, "InvalidRequest", "SSE-C"),
+        (400, "InvalidRequest", "documentation"),
+        (400, "KMS.ThrottlingException", "documentation"),
         (418, "Teapot", "documentation"),
     ],
 )
