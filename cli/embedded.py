@@ -29,9 +29,10 @@ from services.embedder.tagging import Tagging
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.stage import IndexerStage
 from services.indexer.sweep import Sweeper
+from services.ingest.drift import ReconcileMetrics, Report
 from services.ingest.folder_watch import FolderWatch
 from services.ingest.patterns import KeyPatterns
-from services.ingest.reconcile import Guard, ReconcileMetrics, Reconciler, Report
+from services.ingest.reconcile import Guard, Reconciler
 from stores.folder import FolderStore
 from stores.vectors import VectorIndex, Where
 
@@ -96,8 +97,9 @@ class EmbeddedPipeline:
         guard: Guard,
         dry_run: bool = False,
         retry_rejected: bool = False,
+        as_of: datetime | None = None,
     ) -> Reconciler:
-        """A reconcile of this pipeline's source."""
+        """A reconcile of this pipeline's source; `as_of` is when an earlier one began that this one checks."""
         return Reconciler(
             self.source.store,
             self.index,
@@ -109,6 +111,7 @@ class EmbeddedPipeline:
             retry_rejected=retry_rejected,
             metrics=None if dry_run else self.reconcile_metrics,
             hint_again=self.watch.settle_later if self.watch else None,
+            as_of=as_of,
         )
 
     async def settle(self, patience: float) -> Sequence[str]:

@@ -86,7 +86,8 @@ async def _pass(pipeline: EmbeddedPipeline, options: PassOptions, console: Conso
             following.cancel()
         sent = pipeline.events.published
         bar.update(task, total=sent, completed=sent)
-    again = await pipeline.reconciler(guard=options.guard, dry_run=True).run() if options.verify else None
+    check = pipeline.reconciler(guard=options.guard, dry_run=True, as_of=report.began)
+    again = await check.run() if options.verify else None
     counts = await pipeline.counts()
     parts = pipeline.parts
     await tell_metrics(options, parts.registry, parts.log, bucket=report.bucket, prefix=pipeline.source.prefix)

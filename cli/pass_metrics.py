@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, push_to_gateway, write_to_textf
 
 from cli.pass_report import PassOptions
 from runtime.log import Log
-from services.ingest.reconcile import DRIFT, LAST_RECONCILE, LISTED
+from services.ingest.drift import DRIFT, LAST_RECONCILE, LISTED
 
 JOB = "sightline-reconcile"
 TIMEOUT_SECONDS = 10.0

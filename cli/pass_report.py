@@ -4,7 +4,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.ingest.reconcile import DriftKind, Guard, Report
+from services.ingest.drift import EXAMPLES, Aside, DriftKind, Report
+from services.ingest.reconcile import GRACE, Guard
 
 ANYTHING_GOES = Guard(share=1.0)
 """No share of the points is more than all of them."""
@@ -43,6 +44,8 @@ def show_report(
                     "missing": report.missing,
                     "stale": report.stale,
                     "orphaned": report.orphaned,
+                    "recent": report.recent,
+                    "unreadable": report.unreadable,
                     "retried": report.retried,
                     "refused": report.refused,
                     "remaining": None if again is None else again.drift,
@@ -54,11 +57,20 @@ def show_report(
     did = "would look at" if dry_run else "looked at"
     print(
         f"{report.bucket}: {report.listed} images listed, {report.unchanged} unchanged; {did} "
-        f"{report.missing} missing, {report.stale} stale, {report.orphaned} orphaned, {report.retried} to retry"
+        f"{report.missing} missing, {report.stale} stale, {report.orphaned} orphaned, {report.recent} that changed "
+        f"in the last {GRACE.seconds // 60} minutes, {report.retried} to retry"
     )
     for kind in DriftKind:
         if report.examples[kind] and (dry_run or kind is DriftKind.ORPHANED):
-            print(f"  {kind.value}: {', '.join(report.examples[kind])}{' …' if getattr(report, kind) > 5 else ''}")
+            print(
+                f"  {kind.value}: {', '.join(report.examples[kind])}{' …' if getattr(report, kind) > EXAMPLES else ''}"
+            )
+    if report.unreadable:
+        keys = ", ".join(report.examples[Aside.UNREADABLE])
+        print(
+            f"{report.unreadable} are listed, but nobody can read them (archived, or encrypted with a key that cannot "
+            f"be had); they are looked at again every hour: {keys}{' …' if report.unreadable > EXAMPLES else ''}"
+        )
     if report.refused:
         print(report.refused)
     if counts is not None:

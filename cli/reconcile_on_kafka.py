@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from uuid import UUID
 
 import httpx
@@ -25,13 +26,16 @@ from schemas.collection import PointPayload
 from schemas.errors import ConfigurationError, DependencyUnavailable
 from schemas.events import EncoderIdentity
 from schemas.topics import IMAGE_EVENTS
-from services.ingest.reconcile import IndexReader, ReconcileMetrics, Reconciler, Report
+from services.ingest.drift import ReconcileMetrics, Report
+from services.ingest.reconcile import IndexReader, Reconciler
 from sightline_client.patience import Patience
 from stores.source import FolderSource, parse_source
 from stores.vectors import Page, StoredPoint, Where
 
 PATIENCE_SECONDS = 120.0
-"""How long the drift may stay the same before the second comparison is called a failure."""
+"""So long after the drift was last less than ever, the second comparison is called a failure."""
+SETTLE_SECONDS = 2 * 3600.0
+"""And so long after the hints were sent in any case: before a scheduled job is killed, and says nothing."""
 
 
 class ServedIndex:
@@ -127,9 +131,9 @@ async def reconcile_on_kafka(settings: Settings, source: str, options: PassOptio
         status = entered.enter_context(console.status("listing"))
 
         def show_progress(report: Report) -> None:
-            status.update(f"{report.listed} listed, {report.drift + report.retried} to look at")
+            status.update(f"{report.listed} listed, {report.hinted} to look at")
 
-        def reconciler(*, dry_run: bool, retry_rejected: bool) -> Reconciler:
+        def reconciler(*, dry_run: bool, retry_rejected: bool, as_of: datetime | None = None) -> Reconciler:
             return Reconciler(
                 store,
                 index,
@@ -141,17 +145,18 @@ async def reconcile_on_kafka(settings: Settings, source: str, options: PassOptio
                 progress=show_progress,
                 prefix=parsed.prefix,
                 retry_rejected=retry_rejected,
+                as_of=as_of,
             )
 
         report = await reconciler(dry_run=options.dry_run, retry_rejected=options.retry_rejected).run()
         if options.dry_run:
             show_report(report, options, dry_run=True)
             return ExitCode.CLEAN
-        console.print(f"{report.drift + report.retried} objects to look at were sent")
+        console.print(f"{report.hinted} objects to look at were sent")
         await tell_metrics(options, parts.registry, parts.log, bucket=report.bucket, prefix=parsed.prefix)
         # What the guard refused can never settle.
-        again = await _until_settled(
-            lambda: reconciler(dry_run=True, retry_rejected=False),
+        again = await until_settled(
+            lambda: reconciler(dry_run=True, retry_rejected=False, as_of=report.began).run(),
             console,
             expected=report.orphaned if report.refused else 0,
         )
@@ -159,20 +164,35 @@ async def reconcile_on_kafka(settings: Settings, source: str, options: PassOptio
         return ExitCode.FAILED if again.drift or report.refused else ExitCode.CLEAN
 
 
-async def _until_settled(make: Callable[[], Reconciler], console: Console, *, expected: int) -> Report:
-    drift: int | None = None
-    moved = time.monotonic()
-    pause = 1.0
+async def until_settled(
+    compare: Callable[[], Awaitable[Report]],
+    console: Console,
+    *,
+    expected: int,
+    patience: float = PATIENCE_SECONDS,
+    deadline: float = SETTLE_SECONDS,
+    pause: float = 1.0,
+) -> Report:
+    """Compare until no more than `expected` objects differ, and answer the last comparison.
+
+    Ends also when the drift has not been less than ever before for `patience` seconds, and after `deadline` seconds.
+    The first pause lasts `pause` seconds, and later ones up to 30, or as long as a comparison.
+    """
+    began = moved = time.monotonic()
+    least: int | None = None
     while True:
-        report = await make().run()
+        report = await compare()
+        now = time.monotonic()
         if report.drift <= expected:
             return report
-        if report.drift != drift:
-            drift, moved = report.drift, time.monotonic()
-            console.print(f"{drift} objects still differ")
-        elif time.monotonic() - moved > PATIENCE_SECONDS:
+        if least is None or report.drift < least:
+            least, moved = report.drift, now
+            console.print(f"{least} objects still differ")
+        # A listing of a large bucket takes minutes, and costs: it goes on for no more than half of the time.
+        wait = max(pause, report.seconds)
+        if now - moved > patience or now + wait - began > deadline:
             return report
-        await asyncio.sleep(pause)
+        await asyncio.sleep(wait)
         pause = min(30.0, 1.5 * pause)
 
 

@@ -106,6 +106,8 @@ async def _status(pipeline: EmbeddedPipeline, address: str) -> StatusAnswer:
             "missing": report.missing,
             "stale": report.stale,
             "orphaned": report.orphaned,
+            "recent": report.recent,
+            "unreadable": report.unreadable,
             "refused": report.refused,
         },
     )

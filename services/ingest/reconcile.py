@@ -11,54 +11,33 @@ bits with probability n/2^64; an orphan so hidden is found once the colliding ob
 import time
 from array import array
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from enum import StrEnum
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry
 
 from runtime.batch import Publisher
-from runtime.metrics import Metric, MetricKind
 from runtime.release import RELEASE
 from schemas.codec import encode
 from schemas.collection import Status
 from schemas.errors import SightlineError
 from schemas.events import EncoderIdentity, EventOrigin, ImageEvent, point_id
+from services.ingest.drift import Aside, DriftKind, ReconcileMetrics, Report
 from stores.objects import ListedObject, ObjectStore
 from stores.vectors import Page, StoredPoint, Where
 
 PAGE = 500
 
-DRIFT = Metric(
-    name="sightline_reconcile_drift_objects",
-    kind=MetricKind.GAUGE,
-    labels=("bucket", "drift"),
-    sentence="Objects that the last reconcile found missing, stale or orphaned; lasting drift means lost events.",
-)
-LISTED = Metric(
-    name="sightline_reconcile_listed_objects",
-    kind=MetricKind.GAUGE,
-    labels=("bucket",),
-    sentence="Objects that the last reconcile listed and that the patterns want.",
-)
-LAST_RECONCILE = Metric(
-    name="sightline_reconcile_last_success_timestamp_seconds",
-    kind=MetricKind.GAUGE,
-    labels=("bucket",),
-    sentence="Unix time at which a reconcile last went through the whole bucket.",
-)
-
-
-class DriftKind(StrEnum):
-    """How an object and its point may disagree."""
-
-    MISSING = "missing"
-    STALE = "stale"
-    ORPHANED = "orphaned"
+GRACE = timedelta(minutes=2)
+"""What changed so shortly before a pass is no drift: its event is still under way, which takes seconds where all is
+well, and the store's clock may be a minute from ours."""
+UNREADABLE_AGAIN = timedelta(hours=1)
+"""So long after the last look an object that nobody could read is looked at again: somebody may have restored it."""
+_DATE_MS = 1000
+"""A store's dates are rounded down to so much."""
 
 
 class GuardRefused(SightlineError):
@@ -104,55 +83,15 @@ class Guard:
             )
 
 
-@dataclass
-class Report:
-    """What one pass found. `examples` holds a few keys of each kind, for a person to look at."""
-
-    bucket: str
-    listed: int = 0
-    unwanted: int = 0
-    unchanged: int = 0
-    missing: int = 0
-    stale: int = 0
-    orphaned: int = 0
-    retried: int = 0
-    refused: str | None = None
-    seconds: float = 0.0
-    examples: dict[DriftKind, list[str]] = field(default_factory=lambda: {kind: [] for kind in DriftKind})
-
-    @property
-    def drift(self) -> int:
-        """Objects whose point disagrees with the bucket."""
-        return self.missing + self.stale + self.orphaned
-
-    def count(self, kind: DriftKind, key: str) -> None:
-        """Count one object that drifted."""
-        setattr(self, kind.value, getattr(self, kind.value) + 1)
-        if len(self.examples[kind]) < 5:
-            self.examples[kind].append(key)
-
-
-class ReconcileMetrics:
-    """The drift metrics in one registry."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._drift = DRIFT.gauge(registry)
-        self._listed = LISTED.gauge(registry)
-        self._last = LAST_RECONCILE.gauge(registry)
-
-    def record(self, report: Report) -> None:
-        """Show what a finished pass found."""
-        for kind in DriftKind:
-            self._drift.labels(report.bucket, kind.value).set(getattr(report, kind.value))
-        self._listed.labels(report.bucket).set(report.listed)
-        self._last.labels(report.bucket).set(time.time())
-
-
 Progress = Callable[[Report], None]
 
 
 class Reconciler:
-    """Compares one bucket, or one prefix of it, with the index."""
+    """Compares one bucket, or one prefix of it, with the index.
+
+    `as_of` is the moment at which an earlier pass began, to see what became of its hints: whatever changed later is no
+    drift. Without it that is what changed since `GRACE` before this pass.
+    """
 
     def __init__(
         self,
@@ -168,6 +107,7 @@ class Reconciler:
         metrics: ReconcileMetrics | None = None,
         hint_again: Callable[[Sequence[str]], None] | None = None,
         progress: Progress = lambda report: None,
+        as_of: datetime | None = None,
     ) -> None:
         self._store = store
         self._index = index
@@ -180,9 +120,15 @@ class Reconciler:
         self._metrics = metrics
         self._hint_again = hint_again
         self._progress = progress
+        self._as_of = as_of
+        # A folder leaves what may not be read out of its listings, and a file that is moved back keeps its old date.
+        self._lists_unreadable = store.source == "s3"
 
     async def run(self) -> Report:
         """One pass. With a publisher every difference is sent; without one (a dry run) it is only counted.
+
+        Sent, but no drift, is what changed lately (`Report.recent`), and now and then what is listed but could not be
+        read (`Report.unreadable`). A point that was written since the pass began is left to the next.
 
         Raises `DependencyUnavailable` when bucket or index cannot be read to the end; what was sent
         until then does no harm. Orphans are looked for last, over a listing that was completed; when the
@@ -190,19 +136,21 @@ class Reconciler:
         """
         started = time.perf_counter()
         report = Report(self._store.bucket)
+        report.began = self._as_of or report.began
         listed = array("Q")
         async for page in _pages(self._store.list(self._prefix), PAGE):
             listed.extend(_short(self._id(entry.key)) for entry in page)
             wanted = [entry for entry in page if self._wants(entry.key)]
             report.listed += len(wanted)
             report.unwanted += len(page) - len(wanted)
-            await self._send(await self._compare(wanted, report))
+            await self._send(await self._compare(wanted, report), report)
             self._progress(report)
         known = np.sort(np.frombuffer(listed, dtype=np.uint64)) if listed else np.empty(0, dtype=np.uint64)
         orphans, indexed = await self._orphans(known, report)
         try:
             self._guard.check(bucket=report.bucket, orphaned=len(orphans), indexed=indexed, listed=len(listed))
-            await self._send([self._event(point.payload.key, after=point.payload.version) for point in orphans])
+            events = [self._event(point.payload.key, after=point.payload.version) for point in orphans]
+            await self._send(events, report)
         except GuardRefused as error:
             report.refused = str(error)
         report.seconds = time.perf_counter() - started
@@ -217,17 +165,37 @@ class Reconciler:
         events: list[ImageEvent] = []
         for one, entry in ids.items():
             point = stored.get(one)
-            if point is None or point.payload.status is Status.GONE:
-                report.count(DriftKind.MISSING, entry.key)
-            elif self._stale(point, entry):
-                report.count(DriftKind.STALE, entry.key)
-            elif point.payload.status is Status.REJECTED and self._retry_rejected:
+            finding = self._finding(entry, point, report.began)
+            if finding is not None:
+                report.count(finding, entry.key)
+                if finding is Aside.UNREADABLE and point is not None and _looked_at_lately(point, report.began):
+                    continue
+            elif point is not None and point.payload.status is Status.REJECTED and self._retry_rejected:
                 report.retried += 1
             else:
                 report.unchanged += 1
                 continue
             events.append(self._event(entry.key, after=point.payload.version if point else 0))
         return events
+
+    def _finding(self, entry: ListedObject, point: StoredPoint | None, began: datetime) -> DriftKind | Aside | None:
+        """How an object that is listed differs from its point; None where it does not."""
+        if point is None:
+            return self._unless_recent(DriftKind.MISSING, entry.modified_at, began)
+        if point.payload.status is Status.GONE:
+            if self._lists_unreadable and _looked_at_since(entry.modified_at, point):
+                return Aside.UNREADABLE
+            return self._unless_recent(DriftKind.MISSING, entry.modified_at, began)
+        if not self._stale(point, entry):
+            return None
+        # The point may know of a change that is later than its part of the listing.
+        changed = max(entry.modified_at, point.payload.uploaded_at or entry.modified_at)
+        return self._unless_recent(DriftKind.STALE, changed, began)
+
+    def _unless_recent(self, kind: DriftKind, changed: datetime, began: datetime) -> DriftKind | Aside:
+        # Anyone may give a file a date in the future, which tells nothing.
+        recent = (self._as_of or began - GRACE) < changed < datetime.now(UTC) + GRACE
+        return Aside.RECENT if recent else kind
 
     def _stale(self, point: StoredPoint, entry: ListedObject) -> bool:
         payload = point.payload
@@ -252,7 +220,8 @@ class Reconciler:
                 places = np.searchsorted(known, shorts)
                 indexed += len(page.points)
                 for point, short, place in zip(page.points, shorts, places, strict=True):
-                    if place == len(known) or known[place] != short:
+                    # What was indexed meanwhile may be newer than its part of the listing; the next pass sees.
+                    if point.payload.indexed_at <= report.began and (place == len(known) or known[place] != short):
                         orphans.append(point)
                         report.count(DriftKind.ORPHANED, point.payload.key)
                 cursor = page.cursor
@@ -260,7 +229,8 @@ class Reconciler:
                     break
         return orphans, indexed
 
-    async def _send(self, events: Sequence[ImageEvent]) -> None:
+    async def _send(self, events: Sequence[ImageEvent], report: Report) -> None:
+        report.hinted += len(events)
         if self._publisher is None or not events:
             return
         if self._hint_again is not None:
@@ -281,6 +251,15 @@ class Reconciler:
 
     def _id(self, key: str) -> UUID:
         return point_id(self._store.source, self._store.bucket, key)
+
+
+def _looked_at_since(modified_at: datetime, point: StoredPoint) -> bool:
+    """Whether the look that judged the point was certainly later than the object's last change."""
+    return point.payload.version > 1000 * modified_at.timestamp() + _DATE_MS
+
+
+def _looked_at_lately(point: StoredPoint, began: datetime) -> bool:
+    return began - point.payload.indexed_at <= UNREADABLE_AGAIN
 
 
 def _short(one: UUID) -> int:

@@ -125,9 +125,8 @@ def observed(
             _refused(fleet.search)
             load.uploads_paused.set()
             _store_away(fleet, server)
-            # It ends once nothing differs, which it never would while more is uploaded.
-            _reconcile(fleet, reconciled)
             load.uploads_paused.clear()
+            _reconcile(fleet, reconciled)
             time.sleep(SETTLED_SECONDS)
             yield prometheus
 

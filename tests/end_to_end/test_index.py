@@ -1,8 +1,10 @@
 """One pass: `sightline index` and `sightline reconcile` on a folder, embedded."""
 
 import json
+import os
 import shutil
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -16,6 +18,9 @@ from tests.end_to_end.running import run_command
 def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     draw_samples(folder, 6, seed=9, sizes=((160, 120),))
+    before = time.time() - 3600
+    for path in folder.iterdir():
+        os.utime(path, (before, before))
     return folder
 
 
@@ -110,7 +115,8 @@ def test_an_interrupted_pass_is_taken_up_where_it_ended(photos: Path, tmp_path: 
         shutil.copyfile(path, photos / f"more-{number}{path.suffix}")
     again = run_command("reconcile", photos, "--json", "--data-dir", data)
     report = json.loads(again.stdout)
-    assert (report["unchanged"], report["missing"], report["remaining"]) == (6, 2, 0)
+    assert (report["unchanged"], report["recent"], report["missing"], report["remaining"]) == (6, 2, 0, 0)
+    assert report["counts"]["indexed"] == 8
 
 
 def test_the_guard_counts_and_exits_with_1(photos: Path, tmp_path: Path) -> None:

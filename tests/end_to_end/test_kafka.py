@@ -178,7 +178,7 @@ def test_reconcile_repairs_what_notifications_never_told(fleet: Fleet, pictures:
         "reconcile", source, "--dry-run", "--json", "--data-dir", fleet.data_dir, environment=fleet.environment
     )
     report = json.loads(dry.stdout)
-    assert (report["missing"], report["stale"], report["orphaned"]) == (1, 1, 1), dry
+    assert (report["recent"], report["missing"], report["stale"], report["orphaned"]) == (2, 0, 0, 1), dry
     done = run_command(
         "reconcile", source, "--json", "--data-dir", fleet.data_dir, timeout=200, environment=fleet.environment
     )

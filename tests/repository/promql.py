@@ -14,7 +14,7 @@ import yaml
 
 from docs.metric_table import declared_metrics
 from runtime.metrics import Metric, MetricKind
-from services.ingest.reconcile import DRIFT, LAST_RECONCILE, LISTED
+from services.ingest.drift import DRIFT, LAST_RECONCILE, LISTED
 from tests.repository.files import ROOT
 
 RULE_FILES = sorted((ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))

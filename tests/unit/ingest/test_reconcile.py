@@ -1,7 +1,7 @@
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,7 +18,8 @@ from schemas.collection import CollectionMetadata, PointPayload, Status
 from schemas.dead_letter import RejectReason
 from schemas.errors import DependencyUnavailable
 from schemas.events import EncoderIdentity, ImageEvent, point_id
-from services.ingest.reconcile import PAGE, Guard, ReconcileMetrics, Reconciler, Report
+from services.ingest.drift import ReconcileMetrics, Report
+from services.ingest.reconcile import GRACE, PAGE, UNREADABLE_AGAIN, Guard, Reconciler
 from stores.objects import ListedObject, Look
 from stores.qdrant_server import QdrantIndex
 from stores.vectors import Point
@@ -28,12 +29,20 @@ ENCODER = EncoderIdentity(model="m", fingerprint="w-p-fp32", dimension=2)
 
 
 class Bucket:
-    source = "s3"
     bucket = "b"
 
-    def __init__(self, objects: dict[str, str], *, breaks_after: int | None = None) -> None:
+    def __init__(
+        self,
+        objects: dict[str, str],
+        *,
+        breaks_after: int | None = None,
+        modified: Mapping[str, datetime] | None = None,
+        source: str = "s3",
+    ) -> None:
         self.objects = objects
         self.breaks_after = breaks_after
+        self.modified = modified or {}
+        self.source = source
 
     async def __aenter__(self) -> Self:
         return self
@@ -51,7 +60,7 @@ class Bucket:
             if number == self.breaks_after:
                 raise DependencyUnavailable("s3", "the listing broke off", "wait")
             if key.startswith(prefix):
-                yield ListedObject(key, etag, len(etag), NOW)
+                yield ListedObject(key, etag, len(etag), self.modified.get(key, NOW))
 
 
 class Sent:
@@ -68,21 +77,21 @@ class Sent:
 
 def stored(key: str, etag: str | None, *, version: int = 5, status: Status = Status.INDEXED, **more: Any) -> Point:
     payload = PointPayload(
-        source="s3",
+        source=more.pop("source", "s3"),
         bucket=more.pop("bucket", "b"),
         key=key,
         status=status,
         version=version,
         model="m",
         fingerprint=more.pop("fingerprint", ENCODER.fingerprint),
-        indexed_at=NOW,
+        indexed_at=more.pop("indexed_at", NOW),
         etag=etag,
         size=None if etag is None else len(etag),
         **more,
     )
     angle = int(hashlib.sha256(key.encode()).hexdigest()[:6], 16)
     vector = np.array([np.cos(angle), np.sin(angle)], np.float32) if status is Status.INDEXED else None
-    return Point(point_id("s3", payload.bucket, key), payload, vector)
+    return Point(point_id(payload.source, payload.bucket, key), payload, vector)
 
 
 async def index_of(*points: Point) -> QdrantIndex:
@@ -95,11 +104,11 @@ async def index_of(*points: Point) -> QdrantIndex:
 
 
 async def reconcile(
-    objects: dict[str, str], *points: Point, guard: Guard = Guard(), dry_run: bool = False, **options: Any
+    objects: dict[str, str] | Bucket, *points: Point, guard: Guard = Guard(), dry_run: bool = False, **options: Any
 ) -> tuple[Report, Sent]:
     sent = Sent()
     reconciler = Reconciler(
-        Bucket(objects),
+        objects if isinstance(objects, Bucket) else Bucket(objects),
         await index_of(*points),
         None if dry_run else sent,
         encoder=ENCODER,
@@ -156,6 +165,65 @@ async def test_what_was_rejected_is_left_until_its_bytes_or_the_release_change_o
     report, sent = await reconcile(objects, *points, retry_rejected=True)
     assert report.retried == 1
     assert sent.keys == ["changed", "older", "same"]
+
+
+def ago(**units: float) -> datetime:
+    return datetime.now(UTC) - timedelta(**units)
+
+
+async def test_what_changed_lately_is_hinted_and_is_no_drift() -> None:
+    lately, before = ago(seconds=30), datetime.now(UTC) - GRACE - timedelta(seconds=1)
+    dates = {"new": lately, "changed": lately, "back": lately, "lost": before, "dated ahead": ago(days=-400)}
+    report, sent = await reconcile(
+        Bucket(dict.fromkeys([*dates, "changed since its listing"], "e2"), modified=dates),
+        stored("changed", "e1"),
+        stored("back", None, status=Status.GONE),
+        stored("changed since its listing", "e3", uploaded_at=lately),
+    )
+    assert (report.recent, report.missing, report.stale, report.drift) == (4, 2, 0, 2)
+    assert sent.keys == sorted([*dates, "changed since its listing"])
+    assert report.hinted == 6
+
+
+async def test_a_point_that_was_written_during_the_pass_is_no_orphan_before_the_next_one() -> None:
+    points = stored("before", "e", indexed_at=ago(minutes=1)), stored("meanwhile", "e", indexed_at=ago(minutes=-1))
+    report, sent = await reconcile({}, *points)
+    assert report.orphaned == 1
+    assert sent.keys == ["before"]
+
+
+async def test_a_check_of_an_earlier_pass_counts_what_was_there_when_that_one_began_and_nothing_later() -> None:
+    began = ago(seconds=10)
+    dates = {"its hint is not done": ago(seconds=20), "uploaded since": ago(seconds=5)}
+    written_since = stored("uploaded, indexed and deleted since", "e", indexed_at=ago(seconds=3))
+    report, _ = await reconcile(
+        Bucket(dict.fromkeys(dates, "e"), modified=dates), written_since, dry_run=True, as_of=began
+    )
+    assert (report.missing, report.recent, report.orphaned) == (1, 1, 0)
+    assert report.began == began
+
+
+def unreadable(key: str, looked_at: datetime, *, version: int | None = None, **more: Any) -> Point:
+    version = int(looked_at.timestamp() * 1000) if version is None else version
+    return stored(key, None, version=version, status=Status.GONE, indexed_at=looked_at, **more)
+
+
+async def test_what_is_listed_and_was_found_unreadable_is_no_drift_and_is_looked_at_again_after_an_hour() -> None:
+    changed, long_ago = int(NOW.timestamp() * 1000), datetime.now(UTC) - UNREADABLE_AGAIN - timedelta(seconds=1)
+    points = [
+        unreadable("looked at lately", ago(minutes=50)),
+        unreadable("looked at long ago", long_ago),
+        # The date is rounded down: the object may have come after these looks.
+        unreadable("deleted and uploaded within a second", ago(minutes=50), version=changed + 1000),
+    ]
+    bucket = Bucket({point.payload.key: "e" for point in points})
+    report, sent = await reconcile(bucket, *points)
+    assert (report.unreadable, report.missing, report.drift) == (2, 1, 1)
+    assert sent.keys == ["deleted and uploaded within a second", "looked at long ago"]
+    # A folder lists no file that may not be read, and a file that is moved back keeps its date.
+    bucket.source = "folder"
+    report, sent = await reconcile(bucket, unreadable("looked at lately", ago(minutes=50), source="folder"))
+    assert (report.unreadable, report.missing) == (0, 3)
 
 
 async def test_only_the_prefix_is_compared() -> None:
