@@ -19,7 +19,7 @@ from typing import ParamSpec, Self, TypeVar
 
 from schemas.events import ObjectFacts
 from stores.folder_files import FolderFiles, LeftOut, etag_of
-from stores.objects import Found, Glance, ListedObject, Look, Missing, Oversized, Seen
+from stores.objects import Flowed, Found, Glance, ListedObject, Look, Missing, Oversized, Seen
 from stores.threads import DaemonThreads
 
 P = ParamSpec("P")
@@ -121,14 +121,14 @@ class FolderStore:
         """Raises `DependencyUnavailable` unless the root is there and is the same folder as at the start."""
         await self._run(self._verify)
 
-    async def look(self, key: str) -> Look:
+    async def look(self, key: str, *, flowed: Flowed = lambda count: None) -> Look:
         """The file as it is now. Raises `DependencyUnavailable`.
 
         A file that changes during every one of a few reads is `Found` with `settled=False` and the
         ETag that it no longer has, so that one file that is written for hours delays no other, and
         whatever was made of its bytes is stale to the next comparison.
         """
-        return await self._run(self._look, key)
+        return await self._run(self._look, key, flowed)
 
     async def glance(self, key: str) -> Glance:
         """What the file is now. Raises `DependencyUnavailable`. Does not move the clock: nothing is judged by it."""
@@ -163,10 +163,10 @@ class FolderStore:
         with self._files.verified_root():
             pass
 
-    def _look(self, key: str) -> Look:
+    def _look(self, key: str, flowed: Flowed) -> Look:
         date_ms = self._clock.now_ms()
         looked_at = self._system_clock()
-        read = self._files.read(key, self._max_bytes)
+        read = self._files.read(key, self._max_bytes, flowed)
         if read is None:
             return Missing(date_ms)
         facts = self._facts(key, read.status)

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from schemas.errors import DependencyUnavailable
+from stores.objects import Flowed
+from stores.reading import whole
 from stores.source import existing_folder
 
 T = TypeVar("T")
@@ -25,6 +27,8 @@ _log = logging.getLogger(__name__)
 
 READ_TRIES = 3
 """How often a file that changes while it is read is read again."""
+PIECE_BYTES = 1024 * 1024
+"""A file is read in pieces of so much: a share may be far away."""
 
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LISTING = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -97,7 +101,7 @@ class FolderFiles:
         finally:
             os.close(root)
 
-    def read(self, key: str, limit: int) -> FileRead | None:
+    def read(self, key: str, limit: int, flowed: Flowed = lambda count: None) -> FileRead | None:
         """The file's bytes if they are at most `limit`; None where no such file is. Raises `DependencyUnavailable`."""
         with self.verified_root() as root:
             before, data = None, b""
@@ -112,7 +116,7 @@ class FolderFiles:
                             return None
                         if before.st_size > limit:
                             return FileRead(before, None)
-                        data = _read(file, before.st_size + 1)
+                        data = _read(file, before.st_size + 1, flowed)
                         after = os.fstat(descriptor)
                 except OSError as error:
                     if error.errno in _NOT_THERE:
@@ -310,13 +314,16 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
-def _read(file: FileIO, size: int) -> bytes:
+def _read(file: FileIO, size: int, flowed: Flowed = lambda count: None) -> bytes:
     """Up to `size` bytes, fewer only at the end of the file."""
-    chunks = []
-    while size > 0 and (chunk := file.read(size)):
-        chunks.append(chunk)
-        size -= len(chunk)
-    return b"".join(chunks)
+
+    def pieces() -> Iterator[bytes]:
+        left = size
+        while left > 0 and (piece := file.read(min(left, PIECE_BYTES))):
+            yield piece
+            left -= len(piece)
+
+    return whole(pieces(), flowed)
 
 
 def _unavailable(path: Path, error: OSError) -> DependencyUnavailable:

@@ -5,7 +5,7 @@ the key does not exist, under a bucket or root that does. Anything short of proo
 `schemas.errors.DependencyUnavailable`.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -46,6 +46,9 @@ class Missing:
 
 
 Look = Found | Oversized | Missing
+
+Flowed = Callable[[int], None]
+"""Is told of each so many bytes as they come, by the thread that reads them: a large object may take an hour."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,10 @@ class ObjectStore(Protocol):
         """Release connections and threads."""
         ...
 
-    async def look(self, key: str) -> Look:
+    async def look(self, key: str, *, flowed: Flowed = lambda count: None) -> Look:
         """The object as it is now. Raises `DependencyUnavailable`.
 
-        Never blocks the event loop, and may be called concurrently.
+        Never blocks the event loop, and may be called concurrently. `flowed` hears of the bytes as they come.
         """
         ...
 

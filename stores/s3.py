@@ -5,9 +5,7 @@ One look is one GetObject: bytes, ETag and Date come from that one answer.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
 
@@ -16,9 +14,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, IncompleteReadError
 
 from schemas.errors import ConfigurationError, DependencyUnavailable
-from schemas.events import ObjectFacts
 from stores.etag_check import EtagCheck
-from stores.objects import Found, Glance, ListedObject, Look, Missing, Oversized, Seen
+from stores.objects import Flowed, Found, Glance, ListedObject, Look, Missing, Oversized, Seen
+from stores.reading import whole
+from stores.s3_answers import announced, bare, date_ms, facts_of, is_archived
 from stores.s3_errors import (
     CUT_SHORT,
     UNREADABLE,
@@ -33,20 +32,16 @@ from stores.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, ObjectTypeDef
 
 __all__ = ["BucketMissing", "S3Store"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MAX_CLOCK_SKEW_SECONDS = 60.0
-"""Further apart than this, the store's clock and ours cannot both be right, and versions would be wrong for long."""
 READ_TRIES = 2
 """How often an object whose body ends early is fetched again within one look."""
-
-# Objects of these classes cannot be read before somebody restores them.
-_ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
+CHUNK_BYTES = 64 * 1024
+"""A body is read in pieces of so much: at 1 kB/s one comes every minute, so that the look is seen to move."""
 
 
 class S3Store:
@@ -120,13 +115,13 @@ class S3Store:
         if self._client is not None and self._given is None:
             self._client.close()
 
-    async def look(self, key: str) -> Look:
+    async def look(self, key: str, *, flowed: Flowed = lambda count: None) -> Look:
         """The object as it is now. Raises `DependencyUnavailable`.
 
         `Missing` is NoSuchKey, a delete marker, a key that no object can have, or an object that nobody can
         read: archived, or encrypted with a key that cannot be had. A warning says so now and then.
         """
-        return await self._run(self._look, key)
+        return await self._run(self._look, key, flowed)
 
     async def glance(self, key: str) -> Glance:
         """What the store says of the object now, by its first byte: HEAD could not prove that an object is gone.
@@ -160,8 +155,8 @@ class S3Store:
                     "Correct SIGHTLINE_S3__ENDPOINT_URL: something else answers there, perhaps a proxy's login page",
                 )
             for entry in page.get("Contents", []):
-                if not entry["Key"].endswith("/") and not _archived(entry):
-                    etag = _bare(entry.get("ETag", ""))
+                if not entry["Key"].endswith("/") and not is_archived(entry):
+                    etag = bare(entry.get("ETag", ""))
                     etags.see(entry["Key"], etag, entry["Size"])
                     yield ListedObject(entry["Key"], etag, entry["Size"], entry["LastModified"])
             if not page["IsTruncated"]:
@@ -202,38 +197,31 @@ class S3Store:
         except UNREADABLE as error:
             raise while_running(f"listing {self._where}", error) from error
 
-    def _look(self, key: str) -> Look:
+    def _look(self, key: str, flowed: Flowed) -> Look:
         tries = READ_TRIES
         while True:
             tries -= 1
             try:
-                return self._get(key)
+                return self._get(key, flowed)
             except UNREADABLE as error:
                 if (missing := self._missing(key, error)) is not None:
                     return missing
                 if not (isinstance(error, CUT_SHORT) and tries):
                     raise while_running(f"reading s3://{self.bucket}/{key}", error) from error
 
-    def _get(self, key: str) -> Look:
+    def _get(self, key: str, flowed: Flowed) -> Look:
         answer = self._connected().get_object(Bucket=self.bucket, Key=key)
         body = answer["Body"]
         try:
-            date_ms = self._date(key, answer["ResponseMetadata"]["HTTPHeaders"])
-            etag = _bare(answer.get("ETag", ""))
-            if "ContentLength" not in answer or not etag:
-                raise DependencyUnavailable(
-                    "s3",
-                    f"s3://{self.bucket}/{key}: the store's answer has no {'ETag' if not etag else 'Content-Length'}",
-                    "Without it nobody can tell a complete object from a cut one; "
-                    "check the store, and any proxy before it",
-                )
-            facts = _facts(answer, etag, answer["ContentLength"], date_ms)
+            date = self._date(key, answer["ResponseMetadata"]["HTTPHeaders"])
+            etag, size = announced(f"s3://{self.bucket}/{key}", answer)
+            facts = facts_of(answer, etag, size, date)
             if facts.size > self._max_bytes:
-                return Oversized(facts, date_ms, self._max_bytes)
-            data = body.read()
+                return Oversized(facts, date, self._max_bytes)
+            data = whole(body.iter_chunks(CHUNK_BYTES), flowed)
             if len(data) != facts.size:
                 raise IncompleteReadError(actual_bytes=len(data), expected_bytes=facts.size)
-            return Found(facts, date_ms, data)
+            return Found(facts, date, data)
         finally:
             body.close()
 
@@ -251,10 +239,10 @@ class S3Store:
                 return missing
             raise while_running(what, error) from error
         answer["Body"].close()
-        date_ms = self._date(key, answer["ResponseMetadata"]["HTTPHeaders"])
-        whole = answer.get("ContentRange", "").rpartition("/")[2]
-        size = int(whole) if whole.isdigit() else answer["ContentLength"]
-        return Seen(_facts(answer, _bare(answer.get("ETag", "")) or "none", size, date_ms), date_ms)
+        date = self._date(key, answer["ResponseMetadata"]["HTTPHeaders"])
+        full = answer.get("ContentRange", "").rpartition("/")[2]
+        size = int(full) if full.isdigit() else answer["ContentLength"]
+        return Seen(facts_of(answer, bare(answer.get("ETag", "")) or "none", size, date), date)
 
     def _missing(self, key: str, error: Exception) -> Missing | None:
         """What the error proves of the object: that it is gone, or that nobody can read it. None: nothing."""
@@ -286,7 +274,7 @@ class S3Store:
             ):
                 return None
             raise while_running(f"reading s3://{self.bucket}/{key}", error) from error
-        return data if _bare(answer.get("ETag", "")) == etag else None
+        return data if bare(answer.get("ETag", "")) == etag else None
 
     def _link(self, key: str, seconds: int, content_type: str, disposition: str) -> str:
         try:
@@ -304,25 +292,8 @@ class S3Store:
         except UNREADABLE as error:
             raise while_running(f"making a link to s3://{self.bucket}/{key}", error) from error
 
-    def _date(self, key: str, headers: dict[str, str]) -> int:
-        """The store's clock in the answer, in Unix milliseconds. Raises `DependencyUnavailable` unless it is sane."""
-        now = self._now()
-        try:
-            date = parsedate_to_datetime(headers.get("date", "")).timestamp()
-        except ValueError:
-            raise DependencyUnavailable(
-                "s3",
-                f"s3://{self.bucket}/{key}: the answer has no Date that can be read ({headers.get('date')!r}), while "
-                f"our clock says {_clock(now)}",
-                "The store, or a proxy before it, must send the Date header: versions come from it",
-            ) from None
-        if abs(date - now) > MAX_CLOCK_SKEW_SECONDS:
-            raise DependencyUnavailable(
-                "s3",
-                f"s3://{self.bucket}/{key}: the store's clock says {_clock(date)}, ours {_clock(now)}",
-                "Set both by NTP; more than a minute apart would give lasting wrong versions",
-            )
-        return round(date * 1000)
+    def _date(self, key: str, headers: Mapping[str, str]) -> int:
+        return date_ms(f"s3://{self.bucket}/{key}", headers, now=self._now())
 
     def _connected(self) -> "S3Client":
         if self._client is None:
@@ -331,24 +302,3 @@ class S3Store:
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
-
-
-def _bare(etag: str) -> str:
-    return etag.removeprefix("W/").strip('"')
-
-
-def _facts(answer: "GetObjectOutputTypeDef", etag: str, size: int, date_ms: int) -> ObjectFacts:
-    return ObjectFacts(
-        etag=etag,
-        size=size,
-        content_type=answer.get("ContentType"),
-        modified_at=answer.get("LastModified") or datetime.fromtimestamp(date_ms / 1000, UTC),
-    )
-
-
-def _archived(entry: "ObjectTypeDef") -> bool:
-    return entry.get("StorageClass") in _ARCHIVES and "RestoreExpiryDate" not in entry.get("RestoreStatus", {})
-
-
-def _clock(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -22,10 +22,11 @@ from schemas.dead_letter import RejectReason
 from schemas.errors import DependencyUnavailable
 from schemas.events import MAX_VERSION, ImageEmbedded, ImageEvent, ImageGone, ImageRejected, ObjectFacts
 from services.embedder.byte_room import ByteRoom, Place
+from services.embedder.flow import Flows
 from services.embedder.metrics import EmbedderMetrics
 from services.embedder.tagging import Tagging
 from services.embedder.vector_cache import VectorCache
-from stores.objects import Found, Missing, ObjectStore, Oversized
+from stores.objects import Found, Look, Missing, ObjectStore, Oversized
 
 
 class StoreDirectory(Protocol):
@@ -66,6 +67,7 @@ class EmbedderStage:
         self._cache = VectorCache(cache_entries)
         self._in_hand = asyncio.Semaphore(in_hand)
         self._room = ByteRoom(in_hand_bytes)
+        self._flows = Flows()
         self._looks = 0
         self._tagging = tagging
         self._with_location = with_location
@@ -121,8 +123,7 @@ class EmbedderStage:
                 "add it to SIGHTLINE_INGEST__BUCKETS or start with that source",
             )
         async with self._place() as place:
-            with in_hand().spending(Phase.FETCH, item), self._metrics.look_seconds.labels(event.source).time():
-                look = await store.look(event.key)
+            look = await self._fetched(item, store, event)
             about: dict[str, Any] = {
                 "source": event.source,
                 "bucket": event.bucket,
@@ -147,11 +148,18 @@ class EmbedderStage:
             self._metrics.bytes.labels(event.source).inc(len(look.data))
             return await self._embed(item, about, look)
 
+    async def _fetched(self, item: str, store: ObjectStore, event: ImageEvent) -> Look:
+        """One look. While bytes come it is no stall, however slowly they do."""
+        hand = in_hand()
+        seconds = self._metrics.look_seconds.labels(event.source)
+        with hand.spending(Phase.FETCH, item), seconds.time(), self._flows.one() as flow, hand.behind(flow.moves):
+            return await store.look(event.key, flowed=flow.add)
+
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[Place]:
-        """Wait for a turn among all consumers' objects. While any of theirs is finished meanwhile, this is no stall."""
+        """Wait for a turn among all consumers' objects. No stall while any of theirs comes in or is finished."""
         async with AsyncExitStack() as held:
-            with in_hand().behind(self._looks_finished):
+            with in_hand().behind(self._looks_finished), in_hand().behind(self._flows.moves):
                 await held.enter_async_context(self._in_hand)
                 place = await held.enter_async_context(self._room.place())
             try:

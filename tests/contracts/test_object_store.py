@@ -197,6 +197,18 @@ async def test_an_overwrite_shows_at_once_by_a_new_etag(bucket: Bucket, store: O
     assert second.date_ms >= first.date_ms
 
 
+async def test_a_look_tells_of_every_byte_as_it_comes(bucket: Bucket) -> None:
+    data = bytes(n % 251 for n in range(3_000_000))
+    bucket.put("large.jpg", data)
+    flowed: list[int] = []
+    async with bucket.store(max_bytes=len(data)) as store:
+        look = await store.look("large.jpg", flowed=flowed.append)
+    assert isinstance(look, Found)
+    assert look.data == data
+    assert sum(flowed) == len(data)
+    assert len(flowed) > 1
+
+
 async def test_a_deleted_object_is_missing_and_its_neighbour_is_not(bucket: Bucket, store: OriginalStore) -> None:
     bucket.put("f/a.jpg", b"1")
     bucket.put("f/b.jpg", b"1")

@@ -28,7 +28,7 @@ from schemas.events import (
 )
 from services.embedder.metrics import EmbedderMetrics
 from services.embedder.stage import EmbedderStage
-from stores.objects import Found, ListedObject, Look, Missing, ObjectStore, Oversized
+from stores.objects import Flowed, Found, ListedObject, Look, Missing, ObjectStore, Oversized
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 IDENTITY = EncoderIdentity(model="fake", fingerprint="w-p-fp32", dimension=4)
@@ -54,7 +54,7 @@ class FakeStore:
     ) -> None:
         pass
 
-    async def look(self, key: str) -> Look:
+    async def look(self, key: str, *, flowed: Flowed = lambda count: None) -> Look:
         self.count += 1
         return self.looks[key]() if key in self.looks else Missing(self.date)
 

@@ -20,7 +20,7 @@ from schemas.errors import DependencyUnavailable
 from schemas.events import EncoderIdentity, ImageEvent, point_id
 from services.ingest.drift import ReconcileMetrics, Report
 from services.ingest.reconcile import GRACE, PAGE, UNREADABLE_AGAIN, Guard, Reconciler
-from stores.objects import ListedObject, Look
+from stores.objects import Flowed, ListedObject, Look
 from stores.qdrant_server import QdrantIndex
 from stores.vectors import Point
 
@@ -52,7 +52,7 @@ class Bucket:
     ) -> None:
         pass
 
-    async def look(self, key: str) -> Look:
+    async def look(self, key: str, *, flowed: Flowed = lambda count: None) -> Look:
         raise AssertionError("reconcile never looks")
 
     async def list(self, prefix: str = "") -> AsyncIterator[ListedObject]:

@@ -42,10 +42,10 @@ class CountingStore(FolderStore):
     looks = 0
     during: Callable[[], object] = staticmethod(lambda: None)
 
-    async def look(self, key: str):  # type: ignore[no-untyped-def]
+    async def look(self, key: str, **options):  # type: ignore[no-untyped-def]
         self.looks += 1
         self.during()
-        return await super().look(key)
+        return await super().look(key, **options)
 
 
 @dataclass

@@ -86,10 +86,10 @@ async def test_whoever_hangs_up_does_not_take_it_from_the_others(gallery: Galler
     loop = asyncio.get_running_loop()
     original = gallery.store._look
 
-    def slow(key: str):  # type: ignore[no-untyped-def]
+    def slow(*arguments):  # type: ignore[no-untyped-def]
         loop.call_soon_threadsafe(entered.set)
         go_on.wait(10)
-        return original(key)
+        return original(*arguments)
 
     gallery.store._look = slow  # type: ignore[method-assign]
     first = asyncio.create_task(gallery.thumbnails.get(point.payload, 64, ThumbnailFormat.JPEG))

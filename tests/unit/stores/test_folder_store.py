@@ -20,7 +20,7 @@ from schemas.errors import ConfigurationError, DependencyUnavailable
 from stores import folder_files
 from stores.folder import FolderClock, FolderStore, changed_at
 from stores.folder_files import FolderFiles
-from stores.objects import Found, Missing, Oversized
+from stores.objects import Flowed, Found, Missing, Oversized
 
 
 def a_store(root: Path, **options: Callable[..., object]) -> FolderStore:
@@ -304,8 +304,8 @@ async def test_a_file_that_changes_while_it_is_read_is_read_again(
     (root / "a.jpg").write_bytes(b"old")
     read, calls = folder_files._read, []
 
-    def overwritten_once(file: object, size: int) -> bytes:
-        data = read(file, size)  # type: ignore[arg-type]
+    def overwritten_once(file: object, size: int, *flowed: Flowed) -> bytes:
+        data = read(file, size, *flowed)  # type: ignore[arg-type]
         calls.append(size)
         if len(calls) == 1:
             (root / "a.jpg").write_bytes(b"newer")
@@ -324,10 +324,10 @@ async def test_a_file_that_never_rests_is_unsettled_and_carries_an_etag_that_it_
     (root / "log.jpg").write_bytes(b"x")
     read = folder_files._read
 
-    def growing(file: object, size: int) -> bytes:
+    def growing(file: object, size: int, *flowed: Flowed) -> bytes:
         with (root / "log.jpg").open("ab") as log:
             log.write(b"x")
-        return read(file, size)  # type: ignore[arg-type]
+        return read(file, size, *flowed)  # type: ignore[arg-type]
 
     monkeypatch.setattr(folder_files, "_read", growing)
     async with a_store(root, system_clock=lambda: time.time_ns() + 10**12) as store:

@@ -15,9 +15,9 @@ from botocore.exceptions import ClientError
 from schemas.errors import ConfigurationError, DependencyUnavailable
 from stores.etag_check import CONSTANT_ETAG_SIZES
 from stores.objects import Found, ListedObject, Missing, Oversized
-from stores.s3 import BucketMissing, S3Store
-from stores.threads import IDLE_SECONDS
+from stores.s3 import CHUNK_BYTES, BucketMissing, S3Store
 from stores.s3_unreadable import WARNING_SECONDS, UnreadableWarnings
+from stores.threads import IDLE_SECONDS
 
 SSE_C = (
     "The object was stored using a form of Server Side Encryption. "
@@ -301,6 +301,23 @@ async def test_a_slow_body_that_keeps_coming_is_read_to_its_end(server: Server, 
     look = await store.look("a.jpg")
     assert isinstance(look, Found)
     assert look.data == b"bytes"
+
+
+async def test_what_came_of_a_body_is_told_while_the_rest_is_awaited(server: Server) -> None:
+    data, told = bytes(3 * CHUNK_BYTES), threading.Event()
+
+    def pause_after_the_first_piece(handler: Handler) -> None:
+        headers = {"ETag": '"abc"', "Last_Modified": formatdate(usegmt=True), "Content_Length": str(len(data))}
+        handler.reply(200, data[:CHUNK_BYTES], **headers)
+        if told.wait(10):
+            handler.wfile.write(data[CHUNK_BYTES:])
+
+    server.answer = lambda handler: handler.reply(200, EMPTY_LISTING)
+    async with a_store(server.url, max_bytes=len(data), read_timeout=5.0) as store:
+        server.answer = pause_after_the_first_piece
+        look = await store.look("a.jpg", flowed=lambda count: told.set())
+    assert isinstance(look, Found)
+    assert look.data == data
 
 
 async def test_a_body_without_a_length_is_no_answer(server: Server, store: S3Store) -> None:
