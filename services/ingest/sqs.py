@@ -9,53 +9,28 @@ Needs sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility on t
 
 import asyncio
 import itertools
-import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, PartialCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from runtime.batch import Received
 from runtime.log import Log
 from runtime.retry import BatchAbandoned, RetryPolicy
 from runtime.worker import Worker
-from schemas.errors import ConfigurationError, DependencyUnavailable
+from schemas.errors import ConfigurationError
 from services.ingest.metrics import IngestMetrics, SqsCall
+from services.ingest.sqs_queue import Queue, SqsBatch, remedy_of, sqs_client
 from services.ingest.stage import Notification
+from stores.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import MessageTypeDef
-
-T = TypeVar("T")
-
-MOST_MESSAGES = 10
-"""What one call to SQS may carry."""
-
-_REMEDIES = {
-    "QueueDoesNotExist": "create the queue or correct SIGHTLINE_INGEST__SQS__QUEUE_URL and the region",
-    "InvalidAddress": "SIGHTLINE_INGEST__SQS__QUEUE_URL must be the whole URL, as `aws sqs get-queue-url` prints it",
-    "AccessDenied": "allow sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility on it",
-    "InvalidClientTokenId": "the access key is unknown: correct AWS_ACCESS_KEY_ID or the profile",
-    "UnrecognizedClientException": "the access key is unknown: correct AWS_ACCESS_KEY_ID or the profile",
-    "InvalidAccessKeyId": "the access key is unknown: correct AWS_ACCESS_KEY_ID or the profile",
-    "SignatureDoesNotMatch": "the secret is wrong: correct AWS_SECRET_ACCESS_KEY or the profile",
-    "ExpiredToken": "the session has expired: renew the credentials",
-}
-"""Errors that no waiting mends, and what does."""
-
-_SPELLINGS = {
-    "AWS.SimpleQueueService.NonExistentQueue": "QueueDoesNotExist",
-    "AccessDeniedException": "AccessDenied",
-    "ExpiredTokenException": "ExpiredToken",
-    "InvalidSignatureException": "SignatureDoesNotMatch",
-}
 
 
 class SqsReceiver:
@@ -86,6 +61,7 @@ class SqsReceiver:
         self._wait_seconds = wait_seconds
         self._visibility_seconds = visibility_seconds
         self._retry = retry or RetryPolicy()
+        self._threads = DaemonThreads(1, "sqs-poll")
         # Unlike a count from 0, this names a record across restarts, which dead letters live to see.
         self._offsets = itertools.count(time.time_ns() // 1000)
 
@@ -105,7 +81,7 @@ class SqsReceiver:
             try:
                 messages = await self._poll(queue, stop, self._wait_seconds if proven else 0)
             except (BotoCoreError, ClientError) as error:
-                remedy = _remedy(error)
+                remedy = remedy_of(error)
                 if remedy and not proven:
                     raise self._misconfigured(error, remedy) from error
                 delay = self._retry.delay(failures)
@@ -124,7 +100,7 @@ class SqsReceiver:
             if messages:
                 await self._take(queue, messages, stop)
 
-    async def _poll(self, queue: "Queue", stop: asyncio.Event, wait: int) -> "Sequence[MessageTypeDef]":
+    async def _poll(self, queue: Queue, stop: asyncio.Event, wait: int) -> "Sequence[MessageTypeDef]":
         """Messages, or none once `stop` is set: what a poll that nobody waits for still brings is given back."""
         given_up = threading.Event()
 
@@ -134,7 +110,8 @@ class SqsReceiver:
                 queue.release(messages)
             return messages
 
-        poll = _in_daemon_thread(work)
+        # A long poll cannot be interrupted: its thread must not be waited for when the process ends.
+        poll = asyncio.get_running_loop().run_in_executor(self._threads, work)
         stopped = asyncio.ensure_future(stop.wait())
         waits: list[asyncio.Future[Any]] = [poll, stopped]
         try:
@@ -147,7 +124,7 @@ class SqsReceiver:
             stopped.cancel()
             poll.cancel()
 
-    async def _take(self, queue: "Queue", messages: "Sequence[MessageTypeDef]", stop: asyncio.Event) -> None:
+    async def _take(self, queue: Queue, messages: "Sequence[MessageTypeDef]", stop: asyncio.Event) -> None:
         batch = SqsBatch(queue, messages, [self._received(message) for message in messages], stop, self._log)
         keeper = asyncio.create_task(self._keep(queue, messages))
         try:
@@ -158,7 +135,7 @@ class SqsReceiver:
         finally:
             keeper.cancel()
 
-    async def _keep(self, queue: "Queue", messages: "Sequence[MessageTypeDef]") -> None:
+    async def _keep(self, queue: Queue, messages: "Sequence[MessageTypeDef]") -> None:
         while True:
             await asyncio.sleep(self._visibility_seconds / 2)
             try:
@@ -182,153 +159,3 @@ class SqsReceiver:
 
     def _misconfigured(self, error: Exception, remedy: str) -> ConfigurationError:
         return ConfigurationError(f"the SQS queue {self._queue_url} cannot be read: {error}. To mend it, {remedy}")
-
-
-def sqs_client(queue_url: str, wait_seconds: int) -> "SQSClient":
-    """A client by boto3's own chain of credentials, for the region that the queue's URL names where it names one."""
-    found = re.match(r"https://sqs[.-]([a-z]{2}(?:-[a-z]+)+-\d)\.amazonaws\.com", queue_url)
-    client: SQSClient = boto3.session.Session().client(
-        "sqs",
-        region_name=found[1] if found else None,
-        config=Config(connect_timeout=5, read_timeout=wait_seconds + 10, retries={"total_max_attempts": 2}),
-    )
-    return client
-
-
-class SqsBatch:
-    """Up to ten messages. Those that cannot be deleted yet are tried again, those already deleted are not."""
-
-    def __init__(
-        self,
-        queue: "Queue",
-        messages: "Sequence[MessageTypeDef]",
-        records: Sequence[Received],
-        stop: asyncio.Event,
-        log: Log,
-    ) -> None:
-        self.records = records
-        self._queue = queue
-        self._left = list(messages)
-        self._stop = stop
-        self._log = log
-
-    @property
-    def abandoned(self) -> bool:
-        """True once the process stops: a batch that waits for a dependency is then given back."""
-        return self._stop.is_set()
-
-    async def done(self) -> None:
-        """Delete the messages. Raises `DependencyUnavailable` while any is left that could be deleted."""
-        try:
-            failed = await asyncio.to_thread(self._queue.delete, self._left)
-        except (BotoCoreError, ClientError) as error:
-            raise self._unavailable(str(error)) from error
-        # The sender's fault is a handle that has expired: the message is someone else's by now.
-        expired = sum(1 for fault in failed.values() if fault.get("SenderFault"))
-        if expired:
-            self._log.warning(
-                "sqs_handle_expired",
-                f"{expired} messages were not deleted in time and come again, which does no harm. "
-                "If this is frequent, raise the visibility timeout",
-            )
-        self._left = [one for i, one in enumerate(self._left) if i in failed and not failed[i].get("SenderFault")]
-        if self._left:
-            raise self._unavailable(f"{len(self._left)} messages could not be deleted")
-
-    def _unavailable(self, detail: str) -> DependencyUnavailable:
-        return DependencyUnavailable("sqs", detail, "Nothing is lost; look at the queue and its permissions")
-
-
-class Queue:
-    """The four calls, each blocking and each counted."""
-
-    def __init__(self, client: "SQSClient", url: str, metrics: IngestMetrics) -> None:
-        self._client = client
-        self._url = url
-        self._metrics = metrics
-
-    def receive(self, wait_seconds: int, visibility_seconds: int) -> "Sequence[MessageTypeDef]":
-        """Up to ten messages, after at most `wait_seconds`."""
-        answer = self._client.receive_message(
-            QueueUrl=self._url,
-            MaxNumberOfMessages=MOST_MESSAGES,
-            WaitTimeSeconds=wait_seconds,
-            VisibilityTimeout=visibility_seconds,
-            MessageSystemAttributeNames=["SentTimestamp"],
-        )
-        messages = answer.get("Messages", [])
-        self._count(SqsCall.RECEIVE, len(messages))
-        return messages
-
-    def delete(self, messages: "Sequence[MessageTypeDef]") -> Mapping[int, Mapping[str, Any]]:
-        """Delete messages; the failures by their place in `messages`."""
-        answer = self._client.delete_message_batch(
-            QueueUrl=self._url,
-            Entries=[{"Id": str(i), "ReceiptHandle": one["ReceiptHandle"]} for i, one in enumerate(messages)],
-        )
-        failed: dict[int, Mapping[str, Any]] = {int(one["Id"]): dict(one) for one in answer.get("Failed", [])}
-        self._count(SqsCall.DELETE, len(messages) - len(failed))
-        self._metrics.sqs_failures.labels(SqsCall.DELETE.value).inc(len(failed))
-        return failed
-
-    def extend(self, messages: "Sequence[MessageTypeDef]", seconds: int, call: SqsCall = SqsCall.EXTEND) -> None:
-        """Hide messages from other receivers for so long from now; not those that are deleted already."""
-        answer = self._client.change_message_visibility_batch(
-            QueueUrl=self._url,
-            Entries=[
-                {"Id": str(i), "ReceiptHandle": one["ReceiptHandle"], "VisibilityTimeout": seconds}
-                for i, one in enumerate(messages)
-            ],
-        )
-        self._count(call, len(messages) - len(answer.get("Failed", [])))
-
-    def release(self, messages: "Sequence[MessageTypeDef]") -> None:
-        """Give messages back, so that another receiver has them at once. Never fails: they come back anyway."""
-        try:
-            self.extend(messages, 0, SqsCall.RELEASE)
-        except (BotoCoreError, ClientError):
-            self._metrics.sqs_failures.labels(SqsCall.RELEASE.value).inc()
-
-    def _count(self, call: SqsCall, messages: int) -> None:
-        self._metrics.sqs_messages.labels(call.value).inc(messages)
-
-
-def _remedy(error: Exception) -> str | None:
-    if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, or a role"
-    if isinstance(error, NoRegionError):
-        return "set AWS_REGION"
-    if isinstance(error, ClientError):
-        code = error.response.get("Error", {}).get("Code", "")
-        return _REMEDIES.get(_SPELLINGS.get(code, code))
-    return None
-
-
-def _in_daemon_thread(work: Callable[[], T]) -> asyncio.Future[T]:
-    """The result of `work`. The thread outlives a cancelled wait, but never keeps the process from ending.
-
-    A long poll cannot be interrupted, and the threads of an executor are waited for at exit: a stop
-    would take up to 20 s.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: Exception | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = work()
-        except Exception as raised:
-            error = raised
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(settle, result, error)
-
-    threading.Thread(target=run, name="sqs-poll", daemon=True).start()
-    return future

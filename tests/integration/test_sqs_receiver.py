@@ -14,7 +14,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from runtime.retry import RetryPolicy
 from schemas.dead_letter import RejectReason
 from schemas.errors import ConfigurationError, DependencyUnavailable
-from services.ingest.sqs import SqsReceiver, sqs_client
+from services.ingest.sqs import SqsReceiver
+from services.ingest.sqs_queue import sqs_client
 from tests.unit.ingest.receiving import Ingest, Kafka, ingest
 from tests.unit.ingest.stores import aws, eventbridge, in_sns
 
