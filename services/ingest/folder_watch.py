@@ -12,18 +12,12 @@ from runtime.log import Log
 from runtime.retry import RetryPolicy
 from schemas.errors import DependencyUnavailable
 from schemas.events import EventKind
-from services.ingest.folder_changes import (
-    ChangeFeed,
-    ChangesLost,
-    ComparedChanges,
-    FolderChange,
-    NotifiedChanges,
-    WatchRefused,
-)
+from services.ingest.folder_changes import ChangeFeed, ChangesLost, FolderChange
 from services.ingest.folder_hints import FolderHints
 from services.ingest.folder_map import FolderMap, topmost
 from services.ingest.patterns import KeyPatterns
 from services.ingest.settling import Settling
+from services.ingest.watch_opening import ROOT_CHECK_SECONDS, WatchOpening
 from stores.folder import SETTLE_SECONDS, FolderStore, changed_at
 from stores.threads import DaemonThreads
 
@@ -32,7 +26,6 @@ T = TypeVar("T")
 
 QUEUE_AT_RISK = 8192
 """So many changes at once may have filled the system's queue (16,384 by default), which nobody would say."""
-ROOT_CHECK_SECONDS = 1.0
 HINT_SPACING_SECONDS = 1.0
 """The least time between two hints at a file that keeps changing."""
 GAP_SECONDS = 10.0
@@ -78,11 +71,9 @@ class FolderWatch:
         self._patterns = patterns
         self._known_keys = known_keys
         self._on_gap = on_gap
-        self._polling = polling
-        self._poll_seconds = poll_seconds
-        self._retry = retry or RetryPolicy()
+        retry = retry or RetryPolicy()
         self._log = log or Log(__name__)
-        self._hints = FolderHints(store, publisher, retry=self._retry, log=self._log)
+        self._hints = FolderHints(store, publisher, retry=retry, log=self._log)
         self._started = asyncio.Event()
         spacing = min(HINT_SPACING_SECONDS, settle_seconds / 2)
         self._keys = Settling(quiet=settle_seconds, spacing=spacing)
@@ -94,9 +85,16 @@ class FolderWatch:
         self._gap_at: float | None = None
         self._gap_filled = float("-inf")
         self._in_hand = 0
-        self._away: str | None = None
         # Not the loop's own threads: those are waited for at the end, and a mount may hang.
         self._threads = DaemonThreads(1, "folder-map")
+        self._opening = WatchOpening(
+            store,
+            lambda: self._in_thread(self._map.scan),
+            polling=polling,
+            poll_seconds=poll_seconds,
+            retry=retry,
+            log=self._log,
+        )
 
     @property
     def pending(self) -> int:
@@ -107,7 +105,7 @@ class FolderWatch:
     @property
     def away(self) -> str | None:
         """Why the folder is not watched now, and what to do about it; None while it is there."""
-        return self._away
+        return self._opening.away
 
     async def settled(self, timeout: float) -> Sequence[str]:
         """Wait until all that was seen so far has come to rest and is hinted, or `timeout` seconds have passed.
@@ -134,8 +132,7 @@ class FolderWatch:
         """Watch until cancelled. While the folder is away, says so and waits for it."""
         again = False
         while True:
-            await self._root()
-            feed = await self._feed()
+            feed = await self._opening.feed()
             try:
                 if again:
                     self._gap("the folder was not watched for a while")
@@ -147,56 +144,6 @@ class FolderWatch:
             finally:
                 await feed.close()
             again = True
-
-    async def _root(self) -> None:
-        while True:
-            try:
-                await self._store.verify()
-            except DependencyUnavailable as error:
-                # Said again when it changes: a folder that is gone may be replaced by another, with another remedy.
-                if str(error) != self._away:
-                    self._away = str(error)
-                    self._log.warning("folder_away", self._away)
-                await asyncio.sleep(ROOT_CHECK_SECONDS)
-            else:
-                if self._away is not None:
-                    self._away = None
-                    self._log.info("folder_back", f"{self._store.root} is back")
-                return
-
-    async def _feed(self) -> ChangeFeed:
-        """An opened feed: notifications where they can be had, else comparisons."""
-        if not self._polling:
-            outside = await self._in_thread(self._map.scan)
-            notified = NotifiedChanges(self._store.root)
-            try:
-                if outside is not None:
-                    raise WatchRefused(
-                        f"{self._store.root / outside} leads out of the folder, and a watch would follow it. "
-                        f"Replace the link by a mount, or leave it"
-                    )
-                await notified.open()
-            except BaseException as error:
-                await notified.close()
-                if not isinstance(error, WatchRefused):
-                    raise
-                self._polling = True
-                self._log.warning("watch_refused", f"{error}; until then, listings are compared instead")
-            else:
-                await self._in_thread(self._map.scan)
-                return notified
-        compared = ComparedChanges(self._store, seconds=self._poll_seconds, log=self._log)
-        attempt = 0
-        while True:
-            try:
-                await compared.open()
-            except DependencyUnavailable as error:
-                self._log.warning("folder_not_listed", str(error))
-                await asyncio.sleep(self._retry.delay(attempt))
-                attempt += 1
-                await self._root()
-            else:
-                return compared
 
     async def _follow(self, feed: ChangeFeed) -> None:
         """Turn changes into hints until the root is away. Raises `ChangesLost`."""
