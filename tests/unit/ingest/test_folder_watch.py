@@ -332,6 +332,7 @@ async def test_each_reason_why_the_root_is_away_is_said_once_and_told_to_whoever
         _move(root, tmp_path / "other")
         _move(tmp_path / "gone", root)
         await until(lambda: seen.watch.away is None)
+        await until(lambda: bool(seen.gaps))  # what changes before it is watched again is found by a comparison
         await seen.rest()
 
 

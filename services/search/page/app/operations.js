@@ -105,15 +105,19 @@ export class Operations {
       ["release", status.release],
       ["reconcile", status.last_reconcile && t("state.reconcile.value", { ...status.last_reconcile, refused: status.last_reconcile.refused ?? 0 })],
     ].filter(([, value]) => value);
-    const shown = JSON.stringify([waits, sees, facts]);
-    if (shown === this.#stated) return; // what was spoken is not spoken again at every poll
-    this.#stated = shown;
+    const list = el("dl", { class: "facts" }, facts.map(([name, value]) => [el("dt", { text: t(`state.${name}`) }), el("dd", { text: value })]));
+    const spoken = JSON.stringify([waits, sees]);
+    if (spoken === this.#stated) {
+      this.#state.querySelector("dl").replaceWith(list); // what was spoken is not spoken again at every poll
+      return;
+    }
+    this.#stated = spoken;
     this.#state.replaceChildren(
       el("h2", { id: "state-title", text: t("state.title") }),
       waits.length
         ? el("div", { class: "waits", role: "status" }, el("b", { text: t("state.waits") }), el("ul", {}, waits.map((one) => el("li", { text: one }))))
         : el("p", sees ? { class: "well", icon: "done" } : { class: "hint" }, t(sees ? "state.well" : "state.elsewhere")),
-      el("dl", { class: "facts" }, facts.map(([name, value]) => [el("dt", { text: t(`state.${name}`) }), el("dd", { text: value })])),
+      list,
     );
   }
 }
