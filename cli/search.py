@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from rich.console import Console
@@ -17,6 +17,9 @@ from runtime.lifecycle import ExitCode
 from runtime.probes import Probes
 from runtime.settings import Settings
 from schemas.errors import ConfigurationError, SightlineError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +61,7 @@ async def search_client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
             lambda: index_status(index, engine),
             one_image=one_image_of_settings(settings, stores),
         )
-        transport = httpx.ASGITransport(app=application)
-        async with httpx.AsyncClient(transport=transport, base_url="http://sightline") as client:
+        async with _client_within(application) as client:
             yield client
 
 
@@ -77,9 +79,12 @@ async def embedding_client(settings: Settings) -> AsyncIterator[httpx.AsyncClien
     parts = Parts.make(settings)
     async with make_engine(parts) as engine:
         application = embedding_app(engine, probes=Probes(), registry=parts.registry)
-        transport = httpx.ASGITransport(app=application)
-        async with httpx.AsyncClient(transport=transport, base_url="http://sightline") as client:
+        async with _client_within(application) as client:
             yield client
+
+
+def _client_within(application: "FastAPI") -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app=application), base_url="http://sightline")
 
 
 @asynccontextmanager

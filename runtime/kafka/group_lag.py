@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from runtime.kafka.connection import client_options, group_name, topic_name
 from runtime.kafka.lag import ANSWER_SECONDS
+from runtime.lifecycle import given_up_on
 from runtime.log import Log
 from runtime.settings import KafkaSettings
 from schemas.topics import TopicSpec
@@ -55,16 +56,8 @@ class GroupLag:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Ask again and again until `stop`. A broker that is away or refuses costs the number, and nothing else."""
-        asking = asyncio.create_task(self._ask())
-        stopping = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if asking.done():
-                await asking
-        finally:
-            for task in (asking, stopping):
-                task.cancel()
-            await asyncio.gather(asking, stopping, return_exceptions=True)
+        async with given_up_on(stop):
+            await self._ask()
 
     async def _ask(self) -> None:
         while True:
