@@ -104,7 +104,7 @@ def _configure(folder: Path, properties: Path, port: int, runtime: str, jars: Pa
     (folder / "log4j2.properties").write_text(_LOGGING)
     if (data / "meta.properties").exists():
         return
-    cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    cluster = new_cluster_id()
     done = subprocess.run(
         [runtime, *_JVM, "-cp", f"{jars}/*", "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)],
         capture_output=True,
@@ -113,6 +113,16 @@ def _configure(folder: Path, properties: Path, port: int, runtime: str, jars: Pa
     )
     if done.returncode:
         raise StackError(f"Kafka could not format its storage in {data}: {(done.stdout + done.stderr)[-1000:]}")
+
+
+def new_cluster_id() -> str:
+    """A random UUID as Kafka writes it: 22 characters of base64url, the first of them no hyphen.
+
+    Kafka's tools would take a hyphen for the beginning of an option; Kafka's own `Uuid.randomUuid` draws again as well.
+    """
+    while (cluster := urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return cluster
 
 
 def _recorded_port(properties: Path) -> int:

@@ -1,8 +1,6 @@
 """A real broker that lets in whom the manifests name, with the rights that they give and no others."""
 
 import subprocess
-import uuid
-from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Int8, Int16, Int32, Schema, String
 
 from deploy.stack.cache import java, kafka_jars
+from deploy.stack.kafka import new_cluster_id
 from deploy.stack.process import Process, free_port, spawn, wait_until_listening
 
 PASSWORD = "of-the-test"
@@ -48,7 +47,7 @@ class SecuredKafka:
             _PROPERTIES.format(inside=inside, outside=outside, controller=controller, data=folder / "data")
         )
         runtime, classes = java(), f"{kafka_jars()}/*"
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        cluster = new_cluster_id()
         format_ = [
             runtime,
             *_JVM,

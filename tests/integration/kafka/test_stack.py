@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import boto3
@@ -12,6 +13,7 @@ from aiokafka import AIOKafkaConsumer
 
 from deploy.stack import S3Server
 from deploy.stack.errors import StackError
+from deploy.stack.kafka import new_cluster_id
 from deploy.stack.process import find, free_port, spawn, wait_until_listening
 
 pytestmark = [pytest.mark.kafka, pytest.mark.s3, pytest.mark.timeout(120)]
@@ -25,6 +27,12 @@ def _stack(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
+
+
+def test_no_cluster_begins_with_what_the_tools_take_for_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter([uuid.UUID(bytes=b"\xf8" + bytes(15)), uuid.UUID(bytes=b"\xfb" + bytes(15)), uuid.UUID(int=0)])
+    monkeypatch.setattr(uuid, "uuid4", lambda: next(drawn))
+    assert new_cluster_id() == "A" * 22
 
 
 def test_up_prints_only_variables_and_a_second_up_finds_the_first(s3_server: S3Server, tmp_path: Path) -> None:
