@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from encoders.checkpoints import misfit, shapes
-from encoders.devices import choose_device, choose_dtype, guarded
+from encoders.devices import choose_device, choose_dtype, divide, guarded, threads_on
 from encoders.encoder import Modality, Prepared, Scoring, Vectors
 from encoders.preprocessing import Preprocessing
+from encoders.short_texts import can_be_short, encode_short_texts
 from encoders.tokenizer import Tokenizer, load_tokenizer
 from encoders.vision_transformer import FastVisionTransformer, can_be_fast
 from encoders.weights import Source, find_weights
@@ -71,6 +73,15 @@ class OpenClipEncoder:
         """As torch names it."""
         return str(self._device)
 
+    @property
+    def threads(self) -> int:
+        """Among how many a pass is divided unless told otherwise."""
+        return threads_on(self._device)
+
+    def divide(self, threads: int) -> None:
+        """Divide what the calling thread computes among so many."""
+        divide(self._device, threads)
+
     def load(self) -> None:
         """Find and load the weights, and make a forward pass. Raises `ConfigurationError`."""
         source = find_weights(self.name)
@@ -80,6 +91,7 @@ class OpenClipEncoder:
         self.scoring = _scoring(model)
         self._model = model.to(device=self._device, dtype=self._dtype)
         self._features = self._choose_features()
+        self._words = self._choose_words()
         # Images can be embedded without it, so its lack stops only those who ask with words.
         try:
             self._tokenizer = load_tokenizer(self.name, source)
@@ -110,7 +122,7 @@ class OpenClipEncoder:
             raise ConfigurationError(self._tokenizer_obstacle)
         with torch.inference_mode():
             tokens = self._tokenizer(list(texts)).to(self._device)
-            return _unit(guarded(lambda: self._model.encode_text(tokens)))
+            return _unit(guarded(lambda: self._words(tokens)))
 
     def _embed(self, batch: Sequence[Prepared]) -> Vectors:
         with torch.inference_mode():
@@ -140,6 +152,20 @@ class OpenClipEncoder:
         # The fast one has laid out the weights anew; a second copy would serve nobody.
         self._model.visual = nn.Identity()
         return fast
+
+    def _choose_words(self) -> Callable[[Tensor], Tensor]:
+        """open_clip's own function, or one that leaves out the padding and has shown that it computes the same."""
+        model = self._model
+        if not can_be_short(model):
+            return model.encode_text  # type: ignore[no-any-return]
+        last = model.vocab_size - 1
+        tokens = torch.zeros((2, model.context_length), dtype=torch.long, device=self._device)
+        tokens[0, :6] = torch.tensor([last - 1, 320, 1125, 539, 320, last])
+        tokens[1, :2] = torch.tensor([last - 1, last])
+        with torch.inference_mode():
+            short, whole = encode_short_texts(model, tokens), model.encode_text(tokens)
+            cosine = functional.cosine_similarity(short.float(), whole.float()).min().item()
+        return partial(encode_short_texts, model) if cosine >= FAITHFUL else model.encode_text
 
 
 def _create(source: Source) -> Any:

@@ -35,6 +35,24 @@ def choose_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
 
 
+THREADS = torch.get_num_threads()
+"""Among how many threads torch divides an operation on the processor: its own choice, or `OMP_NUM_THREADS`."""
+
+
+def threads_on(device: torch.device) -> int:
+    """Among how many threads a pass is divided there unless told otherwise."""
+    return THREADS if device.type == "cpu" else 1
+
+
+def divide(device: torch.device, threads: int) -> None:
+    """Divide what the calling thread computes there from now on among so many.
+
+    A thread of which nothing was said begins with what was said last in any other.
+    """
+    if device.type == "cpu":
+        torch.set_num_threads(threads)
+
+
 def guarded(work: Callable[[], Tensor]) -> Tensor:
     """What `work` computes. Raises `OutOfMemory` where it does not fit on the device."""
     try:

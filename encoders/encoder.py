@@ -131,3 +131,17 @@ class NamedEncoder(Protocol):
         CPU only, safe to call from several threads at once.
         """
         ...
+
+
+@runtime_checkable
+class ParallelEncoder(Protocol):
+    """What an `Encoder` has besides whose passes are divided among threads of the processor."""
+
+    @property
+    def threads(self) -> int:
+        """Among how many, unless told otherwise; 1 where it does not compute on the processor."""
+        ...
+
+    def divide(self, threads: int) -> None:
+        """Divide what the calling thread computes from now on among so many; other threads keep to theirs."""
+        ...

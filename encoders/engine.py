@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from encoders.batches import Answer, BatchQueue, ImageRequest, TextRequest
+from encoders.division import Division
 from encoders.encoder import LONG, Encoder, Modality, NamedEncoder, Prepared, Vectors
 from encoders.engine_answers import BatchReport, EncodedImage, EngineClosed, Steps, WarmUp
 from encoders.load_thread import in_daemon_thread
@@ -58,6 +59,7 @@ class EncoderEngine:
         """Known once the engine has been entered; None for an encoder of words alone."""
         self._batch_size = batch_size
         self._parts = Parts(batch_size)
+        self._division = Division(encoder)
         self._max_pixels = max_pixels
         self._on_batch = on_batch
         self._threads = decode_threads or _processors()
@@ -189,7 +191,10 @@ class EncoderEngine:
 
     def _model_thread(self, name: str, queue: BatchQueue, parts: Parts) -> ModelThread:
         at_work = nullcontext if self._remote else self._at_work
-        return ModelThread(name, self.encoder, queue, parts, deliver=self._deliver, at_work=at_work, broken=self._close)
+        return ModelThread(
+            name, self.encoder, queue, parts, self._division,
+            deliver=self._deliver, at_work=at_work, broken=self._close,
+        )  # fmt: skip
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:
@@ -233,6 +238,7 @@ class EncoderEngine:
         self.encoder.load()
         if self.encoder.modality is Modality.WORDS:
             self.encoder.encode_text(["warm up"])
+            self._division.measure(None)
             return
         if self._remote:
             # It has answered once, and more would be paid for.
@@ -251,6 +257,7 @@ class EncoderEngine:
         finishing = time.perf_counter()
         finish(vectors, images)
         ended = time.perf_counter()
+        self._division.measure(prepared)
         self.warm_up = WarmUp(images, prepared_at - began, finishing - forwarding, ended - finishing)
 
     # Back to the callers

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 import numpy as np
 
 from encoders.batches import Answer, BatchQueue, ImageBatch, TextBatch
+from encoders.division import Division
 from encoders.encoder import Encoder, SomeFailed, Vectors
 from encoders.engine_answers import BatchReport, EngineClosed
 from encoders.parts import Parts
@@ -30,6 +31,7 @@ class ModelThread:
         encoder: Encoder,
         queue: BatchQueue,
         parts: Parts,
+        division: Division,
         *,
         deliver: Deliver,
         at_work: Callable[[], AbstractContextManager[None]],
@@ -40,6 +42,7 @@ class ModelThread:
         """Made so far."""
         self._encoder = encoder
         self._parts = parts
+        self._division = division
         self._deliver = deliver
         self._at_work = at_work
         self._broken = broken
@@ -54,6 +57,7 @@ class ModelThread:
         try:
             while (work := self.queue.take(self._parts.limit)) is not None:
                 with self._at_work():
+                    self._division.apply(work)
                     if isinstance(work, ImageBatch):
                         self._forward(work)
                     else:

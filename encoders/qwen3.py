@@ -23,7 +23,7 @@ import torch.nn.functional as functional
 from PIL import Image
 from torch import Tensor, nn
 
-from encoders.devices import choose_device, guarded
+from encoders.devices import choose_device, divide, guarded, threads_on
 from encoders.encoder import Modality, Prepared, Vectors
 from encoders.qwen3_files import Qwen3Files, find_files
 from schemas.errors import ConfigurationError
@@ -70,6 +70,15 @@ class Qwen3Encoder:
     def device(self) -> str:
         """As torch names it."""
         return str(self._device)
+
+    @property
+    def threads(self) -> int:
+        """Among how many a pass is divided unless told otherwise."""
+        return threads_on(self._device)
+
+    def divide(self, threads: int) -> None:
+        """Divide what the calling thread computes among so many."""
+        divide(self._device, threads)
 
     def load(self) -> None:
         """Find and load weights and tokenizer. Raises `ConfigurationError`."""

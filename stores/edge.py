@@ -8,12 +8,12 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from schemas.collection import Canary, CollectionMetadata, PointPayload
+from schemas.collection import Canary, CollectionMetadata
 from schemas.errors import ConfigurationError, DependencyUnavailable
 from stores.cursor import cursor_at, next_id_of
 from stores.edge_channel import DEPENDENCY, EdgeChannel
 from stores.edge_opening import open_collection
-from stores.edge_wire import ranked, stored_point, tags_on_wire, vectors_of, where_on_wire
+from stores.edge_wire import hit_of, ranked, stored_point, tags_on_wire, vectors_of, where_on_wire
 from stores.filters import Bound, KeywordField, RangeField
 from stores.points import checked_vector, chunks, fate, fates, foreign, least_score, newest_of_each, positive
 from stores.value_order import ValueOrder, extremes
@@ -157,16 +157,18 @@ class EdgeIndex:
         return fates(points, written)
 
     async def search(
-        self, vector: Vector, *, limit: int, threshold: float | None = None, where: Where = Where()
+        self,
+        vector: Vector,
+        *,
+        limit: int,
+        threshold: float | None = None,
+        where: Where = Where(),
+        with_vectors: bool = False,
     ) -> Sequence[Hit]:
-        """The nearest points by cosine, best first, none below `threshold`."""
-        hits = await self._nearest("search", vector, limit, threshold, where)
+        """The nearest points by cosine, best first, ties by id, none below `threshold`."""
+        hits = await self._nearest("search", vector, limit, threshold, where, with_vectors=with_vectors)
         _, least = least_score(threshold)
-        return [
-            Hit(UUID(bytes=one), score, PointPayload.model_validate(payload))
-            for one, score, payload in hits or ()
-            if score >= least
-        ]
+        return [hit_of(one) for one in hits or () if one[1] >= least]
 
     async def get(self, ids: Sequence[UUID], *, with_vectors: bool = False) -> Sequence[StoredPoint]:
         """The points that exist, of any status, in no order."""
@@ -267,7 +269,9 @@ class EdgeIndex:
         """Numbers for metrics; costs less than a millisecond."""
         return EdgeFacts(**await self._ask("facts"))
 
-    async def _nearest(self, operation: str, vector: Vector, limit: int, threshold: float | None, where: Where) -> Any:
+    async def _nearest(
+        self, operation: str, vector: Vector, limit: int, threshold: float | None, where: Where, **more: Any
+    ) -> Any:
         """The answer of a search; None where there is no collection."""
         positive(limit)
         if await self.metadata() is None:
@@ -275,7 +279,7 @@ class EdgeIndex:
         query = checked_vector(vector, await self._dimension(), "the query")
         wire = where_on_wire(where, of_vectors=True)
         bound, _ = least_score(threshold)
-        return await self._ask(operation, vector=query.tobytes(), limit=limit, threshold=bound, where=wire)
+        return await self._ask(operation, vector=query.tobytes(), limit=limit, threshold=bound, where=wire, **more)
 
     async def _ordered(self, field: RangeField, where: Where, descending: bool, limit: int) -> Sequence[StoredPoint]:
         wire = where_on_wire(where)

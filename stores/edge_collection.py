@@ -8,11 +8,11 @@
 The lock is ours: Edge takes its own only after touching the files, and a second opener then leaves the first
 one unable to flush ("tracker journal is shorter than expected", qdrant-edge-py 0.9.0).
 
-No HNSW graph is built. Measured on two cores, 512 dimensions: an exact search of one plain segment takes 1.4 ms
-over 10,000 points, 3 ms over 20,000 and 14 ms over 100,000; with graphs 4 ms over 100,000, but `optimize()` stops
-the process for 1 to 2 s for every 2,000 points that arrive, and for 255 s on a tail of 100,000. It is called at
-the start only, where it does nothing unless a fifth of the points are deleted, and then gives their space back
-(16 s for 75,000 that remain).
+No HNSW graph is built. Measured on two cores, 512 dimensions: with graphs a search over 100,000 points takes 4 ms, but
+`optimize()` stops the process for 1 to 2 s for every 2,000 points that arrive, and for 255 s on a tail of 100,000; a
+scan of the codes of one plain segment (see `stores.edge_config`) takes as long as the graphs. It is called at the start
+only, where it does nothing unless a fifth of the points are deleted, and then gives their space back (16 s for 75,000
+that remain), or an earlier release wrote the segment without codes (2 s for 100,000).
 """
 
 import json
@@ -26,6 +26,7 @@ from uuid import UUID
 import qdrant_edge as edge
 
 from stores import edge_queries
+from stores.edge_config import dimension_of, shard_config
 from stores.edge_conversion import conditional_upsert, id_bytes, record_on_wire, swept
 from stores.edge_filters import edge_filter
 from stores.edge_lock import CannotOpen, take_lock
@@ -34,9 +35,6 @@ from stores.edge_upgrade import derive, make_indexes
 
 MAX_UNFLUSHED = 50_000
 """Points in the write-ahead log before a flush even without a pause; replaying so many takes about 4 s."""
-
-NEVER = 1_000_000_000
-"""Kilobytes that no segment reaches: no graphs, no splitting."""
 
 
 class EdgeCollection:
@@ -64,7 +62,7 @@ class EdgeCollection:
         self._metadata = self._read_metadata()
         if (self._folder / "shard").is_dir():
             try:
-                self._shard = edge.EdgeShard.load(str(self._folder / "shard"))
+                self._shard = _loaded(self._folder / "shard")
                 if self._shard.optimize():
                     # The flush removes the segment that was replaced.
                     self._shard.flush()
@@ -114,9 +112,11 @@ class EdgeCollection:
         self._flush_if_much()
         return [before.get(one) for one, _, _ in points]
 
-    def search(self, vector: bytes, limit: int, threshold: float | None, where: dict[str, Any]) -> list[Any]:
-        """Id, score and payload of the nearest, best first."""
-        return edge_queries.search(self._shard, vector, limit, threshold, where) if self._shard else []
+    def search(
+        self, vector: bytes, limit: int, threshold: float | None, where: dict[str, Any], with_vectors: bool
+    ) -> list[Any]:
+        """Id, score, payload and vector (or None) of the nearest, best first, ties by id."""
+        return edge_queries.search(self._shard, vector, limit, threshold, where, with_vectors) if self._shard else []
 
     def rank(self, vector: bytes, limit: int, threshold: float | None, where: dict[str, Any]) -> tuple[bytes, bytes]:
         """Ids and float32 scores of the nearest, best first, ties by id."""
@@ -231,19 +231,12 @@ class EdgeCollection:
     def _create(self, dimension: int) -> None:
         making, final = self._folder / "shard.new", self._folder / "shard"
         making.mkdir()
-        shard = edge.EdgeShard.create(
-            str(making),
-            edge.EdgeConfig(
-                vectors=edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine),
-                optimizers=edge.EdgeOptimizersConfig(indexing_threshold=NEVER, max_segment_size=NEVER),
-                wal_enabled=True,
-            ),
-        )
+        shard = edge.EdgeShard.create(str(making), shard_config(dimension))
         make_indexes(shard, self._indexes)
         shard.close()
         making.rename(final)
         _sync(self._folder)
-        self._shard = edge.EdgeShard.load(str(final))
+        self._shard = _loaded(final)
 
     def _read_metadata(self) -> str | None:
         try:
@@ -267,8 +260,12 @@ class EdgeCollection:
         records, _ = self._opened().scroll(edge.ScrollRequest(limit=1, with_payload=["model", "fingerprint"]))
         if not records or not records[0].payload:
             return None
-        config = json.loads((self._folder / "shard" / "edge_config.json").read_text("utf-8"))
-        return {**records[0].payload, "dimension": config["vectors"][""]["size"]}
+        return {**records[0].payload, "dimension": dimension_of(self._folder / "shard")}
+
+
+def _loaded(folder: Path) -> edge.EdgeShard:
+    # The layout of this release, whatever release wrote the shard: `optimize` brings its segments up to it.
+    return edge.EdgeShard.load(str(folder), shard_config(dimension_of(folder)))
 
 
 def _sync(folder: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from schemas.collection import PointPayload, Status
 from stores.filters import AllOf, AnyOf, Between, Bound, Filter, KeyPrefix, KeywordField, Match, Not, Tagged
 from stores.points import tags_payload
-from stores.vectors import NewTags, Ranked, StoredPoint, Vectors, Where
+from stores.vectors import Hit, NewTags, Ranked, StoredPoint, Vectors, Where
 
 
 def where_on_wire(where: Where, *, of_vectors: bool = False) -> dict[str, Any]:
@@ -59,6 +59,13 @@ def stored_point(record: tuple[bytes, dict[str, Any], bytes | None]) -> StoredPo
         PointPayload.model_validate(payload),
         None if vector is None else np.frombuffer(vector, dtype=np.float32),
     )
+
+
+def hit_of(record: tuple[bytes, float, dict[str, Any], bytes | None]) -> Hit:
+    """A search result as the process answers it: id, score, payload and vector."""
+    id_bytes, score, payload, vector = record
+    point = stored_point((id_bytes, payload, vector))
+    return Hit(point.id, score, point.payload, point.vector)
 
 
 def tags_on_wire(news: NewTags) -> tuple[bytes, int, dict[str, Any]]:

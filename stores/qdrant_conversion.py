@@ -72,7 +72,7 @@ def swept(before_version: int) -> models.FilterSelector:
     )
 
 
-def stored_point(record: models.Record) -> StoredPoint:
+def stored_point(record: models.Record | models.ScoredPoint) -> StoredPoint:
     """A record as it was read; its vector is absent, or empty, where the point has none."""
     vector = np.asarray(record.vector, dtype=np.float32) if isinstance(record.vector, list) and record.vector else None
     return StoredPoint(UUID(str(record.id)), PointPayload.model_validate(record.payload), vector)

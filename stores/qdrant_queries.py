@@ -9,7 +9,7 @@ from stores.filters import KeywordField, RangeField
 from stores.points import least_score
 from stores.qdrant_conversion import stored_point
 from stores.qdrant_filters import qdrant_filter
-from stores.vectors import FacetCount, Ranked, StoredPoint, Vector, Where
+from stores.vectors import FacetCount, Hit, Ranked, StoredPoint, Vector, Where
 
 FACET_SLACK = 1000
 """Values beyond the limit that are looked at for ties, since the server has no order among them."""
@@ -17,7 +17,30 @@ TIED = 4
 """How many times more points are asked for while points of the same score stand on both sides of the limit."""
 
 
-async def nearest(
+async def search(
+    client: AsyncQdrantClient,
+    collection: str,
+    query: Vector,
+    limit: int,
+    threshold: float | None,
+    where: Where,
+    with_vectors: bool,
+) -> list[Hit]:
+    """The nearest points with what is known of them, as `rank` orders them."""
+    best = await _best(client, collection, query, limit, threshold, where, payload=True, vectors=with_vectors)
+    points = map(stored_point, best)
+    return [Hit(point.id, hit.score, point.payload, point.vector) for hit, point in zip(best, points, strict=True)]
+
+
+async def rank(
+    client: AsyncQdrantClient, collection: str, query: Vector, limit: int, threshold: float | None, where: Where
+) -> list[Ranked]:
+    """The nearest points, best first, ties by id, those at the limit too."""
+    best = await _best(client, collection, query, limit, threshold, where, payload=False, vectors=False)
+    return [Ranked(UUID(str(hit.id)), hit.score) for hit in best]
+
+
+async def _best(
     client: AsyncQdrantClient,
     collection: str,
     query: Vector,
@@ -25,33 +48,25 @@ async def nearest(
     threshold: float | None,
     where: Where,
     *,
-    with_payload: bool,
+    payload: bool,
+    vectors: bool,
 ) -> list[models.ScoredPoint]:
-    """The nearest points by cosine, best first, none below `threshold`."""
     bound, least = least_score(threshold)
-    answer = await client.query_points(
-        collection,
-        query=query.tolist(),
-        limit=limit,
-        query_filter=qdrant_filter(where),
-        score_threshold=bound,
-        with_payload=with_payload,
-    )
-    return [hit for hit in answer.points if hit.score >= least]
-
-
-async def rank(
-    client: AsyncQdrantClient, collection: str, query: Vector, limit: int, threshold: float | None, where: Where
-) -> list[Ranked]:
-    """The nearest points, best first, ties by id, those at the limit too."""
     asked = limit + 1
     while True:
-        hits = await nearest(client, collection, query, asked, threshold, where, with_payload=False)
+        answer = await client.query_points(
+            collection,
+            query=query.tolist(),
+            limit=asked,
+            query_filter=qdrant_filter(where),
+            score_threshold=bound,
+            with_payload=payload,
+            with_vectors=vectors,
+        )
+        hits = [hit for hit in answer.points if hit.score >= least]
         if len(hits) < asked or hits[limit - 1].score != hits[-1].score:
-            break
+            return sorted(hits, key=lambda hit: (-hit.score, UUID(str(hit.id))))[:limit]
         asked *= TIED
-    best = sorted((-hit.score, UUID(str(hit.id))) for hit in hits)[:limit]
-    return [Ranked(one, -score) for score, one in best]
 
 
 async def facet_counts(

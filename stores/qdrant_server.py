@@ -8,7 +8,7 @@ from uuid import UUID
 
 from qdrant_client import AsyncQdrantClient, models
 
-from schemas.collection import Canary, CollectionMetadata, PointPayload
+from schemas.collection import Canary, CollectionMetadata
 from stores.cursor import cursor_at, next_id_of
 from stores.filters import Bound, KeywordField, RangeField
 from stores.points import checked_vector, chunks, fate, fates, foreign, newest_of_each, positive
@@ -23,7 +23,7 @@ from stores.qdrant_conversion import (
 from stores.qdrant_errors import translated
 from stores.qdrant_filters import qdrant_filter
 from stores.qdrant_making import Layout, create_collection, make_payload_indexes, point_the_alias
-from stores.qdrant_queries import facet_counts, highest_version, nearest, ordered, rank
+from stores.qdrant_queries import facet_counts, highest_version, ordered, rank, search
 from stores.value_order import ValueOrder, extremes
 from stores.vectors import (
     FacetCount,
@@ -183,16 +183,21 @@ class QdrantIndex:
         return fates(points, written)
 
     async def search(
-        self, vector: Vector, *, limit: int, threshold: float | None = None, where: Where = Where()
+        self,
+        vector: Vector,
+        *,
+        limit: int,
+        threshold: float | None = None,
+        where: Where = Where(),
+        with_vectors: bool = False,
     ) -> Sequence[Hit]:
-        """The nearest points by cosine, best first, none below `threshold`."""
+        """The nearest points by cosine, best first, ties by id, none below `threshold`."""
         positive(limit)
         query = await self._query(vector)
         if query is None:
             return []
         with translated(self._place):
-            hits = await nearest(self._client, self._collection, query, limit, threshold, where, with_payload=True)
-        return [Hit(UUID(str(hit.id)), hit.score, PointPayload.model_validate(hit.payload)) for hit in hits]
+            return await search(self._client, self._collection, query, limit, threshold, where, with_vectors)
 
     async def get(self, ids: Sequence[UUID], *, with_vectors: bool = False) -> Sequence[StoredPoint]:
         """The points that exist, of any status, in no order."""

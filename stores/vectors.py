@@ -64,11 +64,12 @@ class StoredPoint:
 
 @dataclass(frozen=True)
 class Hit:
-    """A search result; `score` is the cosine similarity."""
+    """A search result; `score` is the cosine similarity, `vector` is there where it was asked for."""
 
     id: UUID
     score: float
     payload: PointPayload
+    vector: Vector | None = None
 
 
 @dataclass(frozen=True)
@@ -212,15 +213,21 @@ class VectorIndex(Protocol):
         ...
 
     async def search(
-        self, vector: Vector, *, limit: int, threshold: float | None = None, where: Where = Where()
+        self,
+        vector: Vector,
+        *,
+        limit: int,
+        threshold: float | None = None,
+        where: Where = Where(),
+        with_vectors: bool = False,
     ) -> Sequence[Hit]:
-        """The nearest points by cosine, best first; `threshold` is the least score to answer."""
+        """The nearest points by cosine, best first, ties in the order of ids; `threshold` is the least score."""
         ...
 
     async def rank(
         self, vector: Vector, *, limit: int, threshold: float | None = None, where: Where = Where()
     ) -> Sequence[Ranked]:
-        """What `search` answers without payloads, ties in the order of ids: cheap for a limit of 10,000."""
+        """What `search` answers, without payloads: cheap for a limit of 10,000."""
         ...
 
     async def get(self, ids: Sequence[UUID], *, with_vectors: bool = False) -> Sequence[StoredPoint]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from schemas.collection import PointPayload, Status
 from services.search.collection import Collection
-from stores.vectors import Ranked, StoredPoint, Vector, VectorIndex
+from stores.vectors import Hit, Ranked, StoredPoint, Vector, VectorIndex
 
 FOLDED_DEPTH = 1000
 """How far down a ranking near-duplicates are folded."""
@@ -75,7 +75,8 @@ class Folded:
 
 def fold(ranked: Sequence[Ranked], looks: Mapping[UUID, Look], same: float | None) -> Folded:
     """Fold near-duplicates; results that `looks` does not know stay as they are, and nothing is folded into them."""
-    near = _near(ranked, looks, same)
+    near: NDArray[np.bool_] = np.tril(_near(ranked, looks, same), -1)
+    near_an_earlier = np.any(near, axis=1)
     leads = np.zeros(len(ranked), dtype=bool)
     by_bytes: dict[str, int] = {}
     kept: list[Ranked] = []
@@ -85,7 +86,7 @@ def fold(ranked: Sequence[Ranked], looks: Mapping[UUID, Look], same: float | Non
         if look is None:
             kept.append(one)
             continue
-        found = np.flatnonzero(near[at] & leads)[:1].tolist()
+        found = np.flatnonzero(near[at] & leads)[:1].tolist() if near_an_earlier[at] else []
         if look.sha256 in by_bytes:
             found.append(by_bytes[look.sha256])
         if found:
@@ -110,39 +111,48 @@ class Folding:
         self._clock = clock
         self._kept: OrderedDict[UUID, tuple[float, Look | None]] = OrderedDict()
 
-    async def fold(self, ranked: Sequence[Ranked]) -> Folded:
-        """Fold the best `FOLDED_DEPTH` of a ranking. Raises `DependencyUnavailable`."""
+    async def fold(self, ranked: Sequence[Ranked], read: Mapping[UUID, Hit] = {}) -> Folded:
+        """Fold the best `FOLDED_DEPTH` of a ranking. Raises `DependencyUnavailable`.
+
+        `read` is what was read of them with the ranking, vectors too; the others are read here.
+        """
         metadata = await self._collection.metadata()
         if metadata is None or len(ranked) < 2:
             return Folded(ranked, {})
         best, rest = ranked[:FOLDED_DEPTH], ranked[FOLDED_DEPTH:]
         nearness = nearness_of(metadata.encoder.model)
-        looks, payloads = await self._looks([one.id for one in best])
+        looks, payloads = await self._looks([one.id for one in best], read)
         same = nearness.same if nearness else None
         # A thousand are compared in 40 ms, which other requests need not wait for.
         folded = fold(best, looks, same) if len(best) <= AT_ONCE else await asyncio.to_thread(fold, best, looks, same)
         return Folded([*folded.ranked, *rest], folded.duplicates, payloads)
 
-    async def _looks(self, ids: Sequence[UUID]) -> tuple[dict[UUID, Look], dict[UUID, PointPayload]]:
+    async def _looks(
+        self, ids: Sequence[UUID], read: Mapping[UUID, Hit]
+    ) -> tuple[dict[UUID, Look], dict[UUID, PointPayload]]:
         now = self._clock()
-        kept = {one: self._kept[one] for one in ids if one in self._kept}
-        fresh = {one: look for one, (until, look) in kept.items() if until > now}
-        missing = [one for one in ids if one not in fresh]
-        payloads: dict[UUID, PointPayload] = {}
+        looks: dict[UUID, Look | None] = {one: _look(read[one]) for one in ids if one in read}
+        payloads = {one: read[one].payload for one in looks}
+        for one in ids:
+            until, look = self._kept.get(one, (now, None))
+            if until > now and one not in looks:
+                looks[one] = look
+        missing = [one for one in ids if one not in looks]
         for at in range(0, len(missing), READ_CHUNK):
             asked = missing[at : at + READ_CHUNK]
-            read = {point.id: point for point in await self._index.get(asked, with_vectors=True)}
-            payloads |= {one: point.payload for one, point in read.items()}
+            points = {point.id: point for point in await self._index.get(asked, with_vectors=True)}
+            payloads |= {one: point.payload for one, point in points.items()}
             for one in asked:
-                fresh[one] = _look(read[one]) if one in read else None
-                self._kept[one] = (now + REMEMBERED_SECONDS, fresh[one])
-                self._kept.move_to_end(one)
+                looks[one] = _look(points[one]) if one in points else None
+        for one in payloads.keys() | set(missing):
+            self._kept[one] = (now + REMEMBERED_SECONDS, looks[one])
+            self._kept.move_to_end(one)
         while len(self._kept) > REMEMBERED:
             self._kept.popitem(last=False)
-        return {one: look for one, look in fresh.items() if look is not None}, payloads
+        return {one: look for one, look in looks.items() if look is not None}, payloads
 
 
-def _look(point: StoredPoint) -> Look | None:
+def _look(point: StoredPoint | Hit) -> Look | None:
     if point.payload.status is not Status.INDEXED:
         return None
     return Look(point.vector, point.payload.sha256)

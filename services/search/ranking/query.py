@@ -1,6 +1,5 @@
 """Examples to results, page by page; and single images. Knows nothing of HTTP but its problems."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -15,11 +14,16 @@ from services.search.ranking.examples import Example, ExampleVectors, ImageFetch
 from services.search.ranking.folding import Folded, Folding
 from services.search.ranking.paging import Digest, Place, after, after_date, cursor_of, date_order, digest_of, place_of
 from services.search.ranking.relevance import Calibration, Scale
+from services.search.ranking.steps import Steps
 from stores.filters import Filter, RangeField
-from stores.vectors import ForeignCollection, Ranked, StoredPoint, Vector, VectorIndex, Where
+from stores.vectors import ForeignCollection, Hit, Ranked, StoredPoint, Vector, VectorIndex, Where
 
-SPARE = 32
+SPARE = 16
 """How much further than a page a ranking is asked for, so that what came in before it costs no second question."""
+
+READ_DEPTH = 100
+"""How much of a ranking is read with it, payloads and vectors: one question to the index in place of three, each of
+which waits for those of others."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class Searcher:
         subjects = [(one.subject, one.weight) for one in examples]
         digest = digest_of(subjects, where, options.threshold, options.sort, options.good_only, options.fold)
         place = place_of(options.cursor, digest, by_date=options.sort.date is not None)
-        steps = _Steps()
+        steps = Steps()
         vector = await self._vector(examples)
         steps.done("embed")
         if vector is None:
@@ -135,7 +139,7 @@ class Searcher:
         scale: Scale | None,
         place: Place | None,
         digest: Digest,
-        steps: "_Steps",
+        steps: Steps,
     ) -> Results:
         ranked, judged, rest = await self._ranked(vector, where, options, scale, options.limit, place)
         page = rest[: options.limit]
@@ -164,8 +168,17 @@ class Searcher:
         """
         depth = min(RANKING_DEPTH, (place.depth if place else 0) + limit + SPARE)
         while True:
-            ranked = await self._index.rank(vector, limit=depth, threshold=_least(ranking, scale), where=where)
-            judged = await self._judged(ranked, ranking, scale)
+            least = _least(ranking, scale)
+            read: dict[UUID, Hit] = {}
+            ranked: Sequence[Ranked]
+            if depth <= READ_DEPTH:
+                hits = await self._index.search(
+                    vector, limit=depth, threshold=least, where=where, with_vectors=ranking.fold
+                )
+                ranked, read = [Ranked(hit.id, hit.score) for hit in hits], {hit.id: hit for hit in hits}
+            else:
+                ranked = await self._index.rank(vector, limit=depth, threshold=least, where=where)
+            judged = await self._judged(ranked, ranking, scale, read)
             rest = after(place, judged.ranked)
             if len(rest) > limit or len(ranked) < depth or depth == RANKING_DEPTH:
                 return ranked, judged, rest
@@ -180,7 +193,7 @@ class Searcher:
         date: RangeField,
         place: Place | None,
         digest: Digest,
-        steps: "_Steps",
+        steps: Steps,
     ) -> Results:
         newest_first = options.sort.newest_first
         ranked = await self._index.rank(vector, limit=DATED_DEPTH, threshold=_least(options, scale), where=where)
@@ -205,8 +218,13 @@ class Searcher:
         vector = await self._vectors.vector(examples)
         return vector if comparable else None
 
-    async def _judged(self, ranked: Sequence[Ranked], ranking: Ranking, scale: Scale | None) -> Judged:
-        folded = await self._folding.fold(ranked) if ranking.fold else Folded(ranked, {})
+    async def _judged(
+        self, ranked: Sequence[Ranked], ranking: Ranking, scale: Scale | None, read: Mapping[UUID, Hit] = {}
+    ) -> Judged:
+        if ranking.fold:
+            folded = await self._folding.fold(ranked, read)
+        else:
+            folded = Folded(ranked, {}, {one: hit.payload for one, hit in read.items()})
         relevance = scale.relevance if scale else lambda _: None
         return Judged(folded.ranked, relevance, folded.duplicates, folded.payloads)
 
@@ -233,19 +251,6 @@ class Searcher:
                 f"compared. Start it with --model {stored.model}, or index anew with {own.model}"
             )
         return True
-
-
-class _Steps:
-    """Times one step after another."""
-
-    def __init__(self) -> None:
-        self.ms: dict[str, float] = {"embed": 0.0, "search": 0.0, "payload": 0.0}
-        self._since = time.perf_counter()
-
-    def done(self, step: str) -> None:
-        now = time.perf_counter()
-        self.ms[step] = round((now - self._since) * 1000, 3)
-        self._since = now
 
 
 def _found(page: Sequence[Ranked], payloads: Mapping[UUID, PointPayload], judged: Judged) -> list[Found]:

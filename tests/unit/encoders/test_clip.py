@@ -15,6 +15,7 @@ import encoders.clip
 from encoders.clip import OpenClipEncoder
 from encoders.encoder import OutOfMemory
 from encoders.preprocessing import Preprocessing
+from encoders.short_texts import can_be_short, encode_short_texts
 from encoders.vision_transformer import FastVisionTransformer, Linear, can_be_fast
 from imaging.samples import draw_scene
 from schemas.errors import ConfigurationError
@@ -100,6 +101,29 @@ def test_words_have_the_vectors_of_open_clips_text_tower(tiny: Path) -> None:
     with torch.inference_mode():
         theirs = model.encode_text(open_clip.get_tokenizer(f"local-dir:{tiny}")(texts), normalize=True).numpy()
     assert cosines(loaded(tiny).encode_text(texts), theirs).min() >= 0.9999
+
+
+def test_a_text_has_the_same_vector_alone_and_beside_longer_ones(tiny: Path) -> None:
+    encoder = loaded(tiny)
+    texts = ["", "a boat", "a very old wooden boat on a lake " * 20]
+    alone = np.concatenate([encoder.encode_text([one]) for one in texts])
+    np.testing.assert_allclose(encoder.encode_text(texts), alone, atol=1e-6)
+
+
+def test_padding_is_left_out_only_where_that_computes_the_same(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not can_be_short(open_clip.create_model("ViT-B-16-SigLIP", load_weights=False))
+    assert can_be_short(open_clip.create_model(f"local-dir:{tiny}"))
+    for name, other in (("attn_mask", None), ("attn_mask", torch.zeros(77, 77)), ("text_pool_type", "last")):
+        model = open_clip.create_model(f"local-dir:{tiny}")
+        setattr(model, name, other)
+        assert not can_be_short(model), name
+
+    def wrong(model: Any, tokens: torch.Tensor) -> torch.Tensor:
+        return encode_short_texts(model, tokens).flip(1)
+
+    before = loaded(tiny).encode_text(["a red boat"])
+    monkeypatch.setattr(encoders.clip, "encode_short_texts", wrong)
+    np.testing.assert_allclose(loaded(tiny).encode_text(["a red boat"]), before, atol=1e-6)
 
 
 @pytest.mark.parametrize("resize_mode", ["shortest", "squash", "longest"])

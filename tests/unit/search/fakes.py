@@ -130,11 +130,17 @@ class FakeIndex:
         return fates
 
     async def search(
-        self, vector: Vector, *, limit: int, threshold: float | None = None, where: Where = Where()
+        self,
+        vector: Vector,
+        *,
+        limit: int,
+        threshold: float | None = None,
+        where: Where = Where(),
+        with_vectors: bool = False,
     ) -> Sequence[Hit]:
         self._reach()
         hits = [
-            Hit(point.id, float(vector @ point.vector), point.payload)
+            Hit(point.id, float(vector @ point.vector), point.payload, point.vector if with_vectors else None)
             for point in self._matching(where)
             if point.vector is not None
         ]

@@ -18,8 +18,8 @@ from services.search.api import create_app
 from services.search.limits import RANKING_DEPTH
 from services.search.problems import Problem
 from services.search.ranking.paging import Place, cursor_of, digest_of, place_of
-from services.search.ranking.query import SPARE
-from stores.vectors import Point, Ranked, Vector, Where
+from services.search.ranking.query import READ_DEPTH, SPARE
+from stores.vectors import Hit, Point, Ranked, Vector, Where
 from tests.unit.search.conftest import client_of, image_point, made_for
 from tests.unit.search.fakes import FakeEngine, FakeIndex, unit_vector
 
@@ -34,12 +34,18 @@ class CountingIndex(FakeIndex):
         super().__init__()
         self.depths: list[int] = []
         self.read: list[int] = []
+        self.searches = 0
+
+    async def search(self, *arguments: Any, **more: Any) -> Sequence[Hit]:
+        self.searches += 1
+        return await super().search(*arguments, **more)
 
     async def rank(
         self, vector: Vector, *, limit: int, threshold: float | None = None, where: Where = Where()
     ) -> Sequence[Ranked]:
         self.depths.append(limit)
-        return await super().rank(vector, limit=limit, threshold=threshold, where=where)
+        hits = await super().search(vector, limit=limit, threshold=threshold, where=where)
+        return [Ranked(hit.id, hit.score) for hit in hits]
 
     async def get(self, ids: Sequence[UUID], *, with_vectors: bool = False) -> Any:
         self.read.append(len(ids))
@@ -127,10 +133,23 @@ async def test_the_last_page_has_no_cursor_even_if_it_is_full(client: httpx.Asyn
     assert [len(page) for page in await _all(client, limit=5)] == [5, 5]
 
 
-async def test_only_the_payloads_of_the_page_are_read(client: httpx.AsyncClient, index: CountingIndex) -> None:
-    await index.write([_point(number) for number in range(100)])
-    await _all(client, limit=30)
-    assert index.read == [30, 30, 30, 10]
+@pytest.mark.parametrize("fold", ["true", "false"])
+async def test_the_beginning_is_read_with_the_ranking_in_one_question(
+    client: httpx.AsyncClient, index: CountingIndex, fold: str
+) -> None:
+    await index.write([_point(number) for number in range(len(VECTORS))])
+    page, _ = await _page(client, None, limit=20, fold=fold)
+    assert len(page) == min(20, len(VECTORS))
+    assert (index.searches, index.depths, index.read) == (1, [], [])
+
+
+async def test_further_down_only_the_payloads_of_the_page_are_read(
+    client: httpx.AsyncClient, index: CountingIndex
+) -> None:
+    await index.write([_point(number) for number in range(200)])
+    assert [len(page) for page in await _all(client, limit=30)] == [30] * 6 + [20]
+    assert index.searches == 2
+    assert index.read == [30, 30, 30, 30, 20]
 
 
 async def test_more_that_came_in_before_than_was_asked_for_is_passed_over(
@@ -157,9 +176,9 @@ async def test_pages_end_at_the_depth_that_is_promised(client: httpx.AsyncClient
 async def test_a_result_that_went_between_ranking_and_reading_is_left_out_and_costs_no_other(
     client: httpx.AsyncClient, index: CountingIndex
 ) -> None:
-    await index.write([_point(number) for number in range(10)])
-    first, _ = await _page(client, None, limit=5)
-    ranked = await index.rank(unit_vector("x"), limit=10)
+    await index.write([_point(number) for number in range(READ_DEPTH + 10)])
+    first, _ = await _page(client, None, limit=READ_DEPTH)
+    ranked = await index.rank(unit_vector("x"), limit=READ_DEPTH + 10)
     gone = ranked[4].id
 
     async def rank(*_: object, **__: object) -> Sequence[Ranked]:
@@ -167,11 +186,11 @@ async def test_a_result_that_went_between_ranking_and_reading_is_left_out_and_co
         return ranked
 
     index.rank = rank  # type: ignore[method-assign]
-    page, cursor = await _page(client, None, limit=5)
-    assert page == first[:4]
+    page, cursor = await _page(client, None, limit=READ_DEPTH)
+    assert page == first[:4] + first[5:]
     del index.rank
-    rest, _ = await _page(client, cursor, limit=5)
-    assert len(rest) == 5
+    rest, _ = await _page(client, cursor, limit=READ_DEPTH)
+    assert len(rest) == 10
 
 
 @pytest.mark.parametrize(

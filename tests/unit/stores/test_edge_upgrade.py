@@ -80,5 +80,5 @@ async def test_what_is_derived_is_nobody_elses(tmp_path: Path) -> None:
         ):
             assert answer[0][1] == written.payload.as_json()
         vector = written.vector.tobytes()  # type: ignore[union-attr]
-        [hit] = await channel.ask("search", vector=vector, limit=1, threshold=None, where={})
+        [hit] = await channel.ask("search", vector=vector, limit=1, threshold=None, where={}, with_vectors=False)
         assert hit[2] == written.payload.as_json()

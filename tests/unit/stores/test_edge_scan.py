@@ -1,0 +1,151 @@
+"""The codes by which Edge scans, and the nearest of all that are sifted, change no answer."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+import pytest
+import qdrant_edge as edge
+
+from schemas.collection import CollectionMetadata
+from schemas.events import EncoderIdentity
+from stores.edge import EdgeIndex
+from stores.edge_config import NEVER
+from stores.filters import AnyOf, Between, KeywordField, Match, Not, RangeField
+from stores.vectors import Point, Vectors, Where
+from tests.unit.stores.index_points import NOW, point
+
+DIMENSION, GROUPS, ALIKE = 64, 40, 75
+COUNT = GROUPS * ALIKE
+METADATA = CollectionMetadata(
+    encoder=EncoderIdentity(model="m", fingerprint="0-0-fp32", dimension=DIMENSION), created_at=NOW
+)
+SIFTED = {
+    "most": (Where(bucket="photos", filter=Between(RangeField.SIZE, 600, None)), lambda size: size >= 600),
+    "a third": (Where(filter=Between(RangeField.SIZE, 1000, 2000)), lambda size: 1000 <= size < 2000),
+    "two ends": (
+        Where(filter=AnyOf((Between(RangeField.SIZE, None, 900), Between(RangeField.SIZE, 2400, None)))),
+        lambda size: size < 900 or size >= 2400,
+    ),
+    "not some": (Where(filter=Not(Match(KeywordField.CAMERA, "1"))), lambda size: size % 10 != 1),
+    "few": (Where(filter=Between(RangeField.SIZE, 500, 503)), lambda size: 500 <= size < 503),
+    "none": (Where(filter=Between(RangeField.SIZE, 10_000, None)), lambda size: False),
+}
+
+
+def vectors() -> Vectors:
+    """Groups of images of which all look much alike: whatever is a little off, is seen."""
+    chance = np.random.default_rng(3)
+    centres = np.repeat(chance.normal(size=(GROUPS, DIMENSION)) + 0.8, ALIKE, axis=0)
+    rows = centres + 0.05 * chance.normal(size=centres.shape)
+    unit: Vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return unit
+
+
+ROWS = vectors()
+
+
+def points() -> list[Point]:
+    """With the number of each as its size, and the last digit as its camera."""
+    made = [point(f"{n}.jpg", vector=row) for n, row in enumerate(ROWS)]
+    return [
+        replace(one, payload=one.payload.model_copy(update={"size": n, "camera": str(n % 10)}))
+        for n, one in enumerate(made)
+    ]
+
+
+POINTS = points()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tests of this file share an index."""
+    return tmp_path_factory.mktemp("scan")
+
+
+@pytest.fixture
+async def index(folder: Path) -> AsyncIterator[EdgeIndex]:
+    """All the points."""
+    async with EdgeIndex(folder, "images__m") as index:
+        if await index.metadata() is None:
+            await index.ensure(METADATA)
+            await index.write(POINTS)
+        yield index
+
+
+def nearest(query: np.ndarray, limit: int, holds: np.ndarray) -> list[tuple[UUID, float]]:
+    """By brute force."""
+    scores = (ROWS @ query).astype(np.float64)
+    best = sorted((-scores[n], POINTS[n].id) for n in np.flatnonzero(holds))[:limit]
+    return [(one, -score) for score, one in best]
+
+
+@pytest.mark.parametrize("limit", [1, 20, 53, 400])
+@pytest.mark.parametrize("kind", [None, *SIFTED])
+async def test_the_nearest_are_the_nearest_and_have_their_cosines(
+    index: EdgeIndex, kind: str | None, limit: int
+) -> None:
+    where, condition = SIFTED[kind] if kind else (Where(), lambda size: True)
+    holds = np.array([condition(n) for n in range(COUNT)])
+    for n in (5, 777, 2999):
+        query = ROWS[n] + 0.1 * ROWS[(n + 1500) % COUNT]
+        query /= np.linalg.norm(query)
+        expected = nearest(query, limit, holds)
+        hits = await index.search(query, limit=limit, where=where)
+        assert len(hits) == len(expected)
+        # In the order of scores that differ by less than rounding, either may come first.
+        np.testing.assert_allclose([hit.score for hit in hits], [score for _, score in expected], atol=3e-7)
+        ranked = await index.rank(query, limit=limit, where=where)
+        assert [(one.id, one.score) for one in ranked] == [(hit.id, hit.score) for hit in hits]
+
+
+async def test_a_threshold_holds_to_the_last_digit_where_points_are_sifted(index: EdgeIndex) -> None:
+    where, _ = SIFTED["most"]
+    ranked = await index.rank(ROWS[900], limit=60, where=where)
+    above = await index.rank(ROWS[900], limit=400, where=where, threshold=ranked[29].score)
+    assert above == ranked[: len(above)]
+    assert len(above) >= 30
+
+
+async def test_points_of_one_score_come_in_the_order_of_ids_where_points_are_sifted(tmp_path: Path) -> None:
+    async with EdgeIndex(tmp_path, "images__m") as index:
+        await index.ensure(METADATA)
+        same = [replace(one, vector=ROWS[0]) for one in POINTS[:1500]]
+        await index.write([*same, *POINTS[1500:]])
+        where = Where(filter=Not(Match(KeywordField.CAMERA, "1")))
+        expected = sorted(one.id for one in same if one.payload.camera != "1")
+        for limit in (10, 60, 700):
+            assert [one.id for one in await index.rank(ROWS[0], limit=limit, where=where)] == expected[:limit]
+
+
+async def test_a_shard_without_codes_gets_them_at_its_next_start(tmp_path: Path) -> None:
+    async with EdgeIndex(tmp_path, "images__m") as index:
+        await index.ensure(METADATA)
+    shard = tmp_path / "images__m" / "shard"
+    for file in sorted(shard.rglob("*"), reverse=True):
+        file.unlink() if file.is_file() else file.rmdir()
+    earlier = edge.EdgeConfig(
+        vectors=edge.EdgeVectorParams(size=DIMENSION, distance=edge.Distance.Cosine),
+        optimizers=edge.EdgeOptimizersConfig(indexing_threshold=NEVER, max_segment_size=NEVER),
+        wal_enabled=True,
+    )
+    made = edge.EdgeShard.create(str(shard), earlier)
+    for one in POINTS:
+        assert one.vector is not None
+        made.update(
+            edge.UpdateOperation.upsert_points([edge.Point(one.id, one.vector.tolist(), one.payload.as_json())])
+        )
+    made.close()
+    assert not list(shard.rglob("quantized*"))
+    async with EdgeIndex(tmp_path, "images__m") as index:
+        assert await index.count(Where()) == COUNT
+        best = await index.search(ROWS[42], limit=5)
+        assert [hit.id for hit in best] == [one for one, _ in nearest(ROWS[42], 5, np.ones(COUNT, dtype=bool))]
+        newer = point("newer.jpg", vector=ROWS[42])
+        await index.write([newer])
+        assert {hit.id for hit in await index.rank(ROWS[42], limit=2)} == {POINTS[42].id, newer.id}
+    assert list(shard.rglob("quantized*"))
+    assert "turbo" in json.loads((shard / "edge_config.json").read_text())["vectors"][""]["quantization_config"]
