@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from encoders.checkpoints import misfit, shapes
 from encoders.devices import choose_device, choose_dtype, divide, guarded, threads_on
 from encoders.encoder import Modality, Prepared, Scoring, Vectors
 from encoders.preprocessing import Preprocessing
-from encoders.short_texts import can_be_short, encode_short_texts
+from encoders.short_texts import ShortTexts, can_be_short
 from encoders.tokenizer import Tokenizer, load_tokenizer
 from encoders.vision_transformer import FastVisionTransformer, can_be_fast
 from encoders.weights import Source, find_weights
@@ -163,9 +162,10 @@ class OpenClipEncoder:
         tokens[0, :6] = torch.tensor([last - 1, 320, 1125, 539, 320, last])
         tokens[1, :2] = torch.tensor([last - 1, last])
         with torch.inference_mode():
-            short, whole = encode_short_texts(model, tokens), model.encode_text(tokens)
+            words = ShortTexts(model)
+            short, whole = words(tokens), model.encode_text(tokens)
             cosine = functional.cosine_similarity(short.float(), whole.float()).min().item()
-        return partial(encode_short_texts, model) if cosine >= FAITHFUL else model.encode_text
+        return words if cosine >= FAITHFUL else model.encode_text
 
 
 def _create(source: Source) -> Any:

@@ -153,14 +153,15 @@ def can_be_fast(visual: Any) -> bool:
         and not visual.output_tokens
         and all(size % patch == 0 for size, patch in zip(visual.image_size, visual.patch_size, strict=True))
         and visual.conv1.bias is None
-        and all(_is_plain(block) for block in visual.transformer.resblocks)
+        and all(is_plain(block) for block in visual.transformer.resblocks)
         and isinstance(visual.ln_pre, nn.LayerNorm | nn.Identity)
         and isinstance(visual.ln_post, nn.LayerNorm)
         and next(visual.parameters()).dtype == torch.float32
     )
 
 
-def _is_plain(block: Any) -> bool:
+def is_plain(block: Any) -> bool:
+    """Whether a block is attention with biases and an MLP with a GELU, each beside its input, and nothing more."""
     return (
         type(block) is ResidualAttentionBlock
         and isinstance(block.ls_1, nn.Identity)

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import torch
 from open_clip import CLIP
+from torch import Tensor
 
 SIDE = 96
 """Pixels per side of the model's input."""
@@ -26,3 +28,16 @@ CONFIGURATION: dict[str, Any] = {"model_cfg": MODEL, "preprocess_cfg": PREPROCES
 def make_model() -> CLIP:
     """The model with random weights, from torch's current seed."""
     return CLIP(MODEL["embed_dim"], MODEL["vision_cfg"], MODEL["text_cfg"])
+
+
+def encode_short_texts(model: CLIP, tokens: Tensor) -> Tensor:
+    """What `CLIP.encode_text` computes, for tokens (n, length) with a length below the context's, not normalised.
+
+    Attention looks backwards only, so padding after the end of text changes nothing and need not be computed.
+    """
+    length = tokens.shape[1]
+    features = model.token_embedding(tokens) + model.positional_embedding[:length]
+    features = model.transformer(features, attn_mask=model.attn_mask[:length, :length])
+    last = model.ln_final(features)[torch.arange(len(tokens)), tokens.argmax(dim=-1)]
+    encoded: Tensor = last @ model.text_projection
+    return encoded

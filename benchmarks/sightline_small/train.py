@@ -29,10 +29,9 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
-from benchmarks.sightline_small.architecture import CONFIGURATION, make_model
+from benchmarks.sightline_small.architecture import CONFIGURATION, encode_short_texts, make_model
 from benchmarks.sightline_small.batches import Batch, Batches
 from benchmarks.sightline_small.concepts import read_concepts, read_sprite
-from encoders.short_texts import encode_short_texts
 from imaging.scenes import Sprite
 
 IMAGES, NAMES = 192, 512

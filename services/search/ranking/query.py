@@ -18,7 +18,7 @@ from services.search.ranking.steps import Steps
 from stores.filters import Filter, RangeField
 from stores.vectors import ForeignCollection, Hit, Ranked, StoredPoint, Vector, VectorIndex, Where
 
-SPARE = 16
+SPARE = 10
 """How much further than a page a ranking is asked for, so that what came in before it costs no second question."""
 
 READ_DEPTH = 100

@@ -16,12 +16,11 @@ from PIL import Image
 
 from benchmarks.sightline_small import concepts as concepts_of
 from benchmarks.sightline_small import train as training
-from benchmarks.sightline_small.architecture import CONTEXT, make_model
+from benchmarks.sightline_small.architecture import CONTEXT, encode_short_texts, make_model
 from benchmarks.sightline_small.batches import Batches, tokenize
 from benchmarks.sightline_small.captions import describe, describe_all, imagine, mistake
 from benchmarks.sightline_small.concepts import Concept, read_concepts, read_sprite
 from benchmarks.sightline_small.train import Lesson, loss_of, train, write
-from encoders.short_texts import encode_short_texts
 from imaging.sample_scenes import NUMBERS, plural
 from imaging.scenes import COLOURS, MOST, Sprite
 

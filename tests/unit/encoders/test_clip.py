@@ -15,7 +15,7 @@ import encoders.clip
 from encoders.clip import OpenClipEncoder
 from encoders.encoder import OutOfMemory
 from encoders.preprocessing import Preprocessing
-from encoders.short_texts import can_be_short, encode_short_texts
+from encoders.short_texts import ShortTexts, can_be_short
 from encoders.vision_transformer import FastVisionTransformer, Linear, can_be_fast
 from imaging.samples import draw_scene
 from schemas.errors import ConfigurationError
@@ -118,11 +118,13 @@ def test_padding_is_left_out_only_where_that_computes_the_same(tiny: Path, monke
         setattr(model, name, other)
         assert not can_be_short(model), name
 
-    def wrong(model: Any, tokens: torch.Tensor) -> torch.Tensor:
-        return encode_short_texts(model, tokens).flip(1)
+    class Wrong(ShortTexts):
+        def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
+            return super().__call__(tokens).flip(1)
 
+    assert isinstance(loaded(tiny)._words, ShortTexts)
     before = loaded(tiny).encode_text(["a red boat"])
-    monkeypatch.setattr(encoders.clip, "encode_short_texts", wrong)
+    monkeypatch.setattr(encoders.clip, "ShortTexts", Wrong)
     np.testing.assert_allclose(loaded(tiny).encode_text(["a red boat"]), before, atol=1e-6)
 
 
