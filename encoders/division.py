@@ -7,9 +7,11 @@ wake them each time. One text or one image is often so little work that this tak
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from encoders.batches import ImageBatch, TextBatch
 from encoders.encoder import Encoder, Modality, ParallelEncoder, Prepared
+from schemas.errors import ConfigurationError
 
 WORTH = 1.5
 """How many times as long one thread may take: the others have work of their own to do meanwhile."""
@@ -19,7 +21,7 @@ TRIES = 3
 
 
 class Division:
-    """The threads for a batch, for one image and for words. All of them until it has been measured."""
+    """The threads for a batch, for one image and for one text. All of them until it has been measured."""
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
@@ -33,14 +35,20 @@ class Division:
             return
         if image is not None:
             self._image = _fewest(self._parallel, lambda: self._encoder.forward([image]))
-        if self._encoder.modality is not Modality.IMAGES:
+        if self._encoder.modality is Modality.IMAGES:
+            return
+        # Without a tokenizer images can be embedded all the same; whoever asks with words is told what is missing.
+        with suppress(ConfigurationError):
             self._words = _fewest(self._parallel, lambda: self._encoder.encode_text(["a photograph of a dog"]))
 
     def apply(self, work: ImageBatch | TextBatch) -> None:
         """Divide what the calling thread does next as it should be."""
         if self._parallel is None:
             return
-        one = self._words if isinstance(work, TextBatch) else self._image if len(work.requests) == 1 else None
+        if isinstance(work, TextBatch):
+            one = self._words if sum(len(request.texts) for request in work.requests) == 1 else None
+        else:
+            one = self._image if len(work.requests) == 1 else None
         self._parallel.divide(one or self._parallel.threads)
 
 

@@ -264,8 +264,13 @@ class EdgeCollection:
 
 
 def _loaded(folder: Path) -> edge.EdgeShard:
-    # The layout of this release, whatever release wrote the shard: `optimize` brings its segments up to it.
-    return edge.EdgeShard.load(str(folder), shard_config(dimension_of(folder)))
+    """The shard in the layout of this release, whichever wrote it: `optimize` brings its segments up to that."""
+    try:
+        dimension = dimension_of(folder)
+    except (OSError, ValueError, LookupError, TypeError):
+        # Without a readable layout of its own, Edge takes that of its segments.
+        return edge.EdgeShard.load(str(folder))
+    return edge.EdgeShard.load(str(folder), shard_config(dimension))
 
 
 def _sync(folder: Path) -> None:

@@ -1,10 +1,8 @@
 """How a shard of Qdrant Edge is laid out, and how it is searched. Imported by the Edge process only.
 
 Beside each vector lies its code of a byte a number (TurboQuant, Qdrant Edge 0.9), which the engine keeps as points come
-and go. A search scans the codes, a quarter of the bytes, and scores the best candidates from their vectors: scores and
-order are those of a scan of the vectors, as long as what belongs to the answer is among the candidates. Measured over
-100,000 vectors of 256 numbers and 50,000 of 512, random ones and groups of 100 near copies: with these numbers every
-answer for 53 to 10,000 results held the very same points, in 3 to 5 ms in place of 8 to 10 (docs/decisions/0032).
+and go. A search scans the codes, a quarter of the bytes, scores the best candidates from their vectors, and is made
+anew with the vectors where codes cannot tell who is among the best (see `stores.edge_queries`, docs/decisions/0032).
 """
 
 import json
@@ -15,11 +13,22 @@ import qdrant_edge as edge
 NEVER = 1_000_000_000
 """Kilobytes that no segment reaches: no graphs, no splitting."""
 
-CANDIDATES, OVERSAMPLING = 400, 2.0
-"""At least so many candidates, and at least so many times the results, are scored from their vectors."""
+CODES = edge.SearchParams(quantization=edge.QuantizationSearchParams(rescore=True, oversampling=1.0))
+"""A search of the codes, whose answers are scored from the vectors."""
 
-EXACT = edge.SearchParams(quantization=edge.QuantizationSearchParams(ignore=True))
+VECTORS = edge.SearchParams(quantization=edge.QuantizationSearchParams(ignore=True))
 """A search of the vectors themselves."""
+
+_CODE_ERROR = 0.05
+
+
+def code_error(dimension: int) -> float:
+    """By how much the score of a code is off from the cosine at most.
+
+    Measured with random vectors and groups of near copies, 8 to 1152 numbers: a standard deviation of 0.0079 /
+    sqrt(dimension) at most, and never more than 0.042 / sqrt(dimension) among 80,000.
+    """
+    return float(_CODE_ERROR / dimension**0.5)
 
 
 def shard_config(dimension: int) -> edge.EdgeConfig:
@@ -37,10 +46,3 @@ def shard_config(dimension: int) -> edge.EdgeConfig:
 def dimension_of(shard: Path) -> int:
     """The length of the vectors of the shard in a folder. Raises `OSError`, `ValueError`, `LookupError` for another."""
     return int(json.loads((shard / "edge_config.json").read_text("utf-8"))["vectors"][""]["size"])
-
-
-def search_params(limit: int) -> edge.SearchParams:
-    """Parameters of a search for so many points."""
-    return edge.SearchParams(
-        quantization=edge.QuantizationSearchParams(rescore=True, oversampling=max(OVERSAMPLING, CANDIDATES / limit))
-    )

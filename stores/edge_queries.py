@@ -7,12 +7,13 @@ a point that lies in two segments, and here none does: nothing is optimised whil
 
 import math
 from array import array
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 import qdrant_edge as edge
 
-from stores.edge_config import EXACT, search_params
+from stores.edge_config import CODES, VECTORS, code_error
 from stores.edge_conversion import floats, id_bytes, record_on_wire
 from stores.edge_filters import edge_filter
 
@@ -21,6 +22,8 @@ FACET_GROWTH = 20
 """Values beyond the limit that are looked at for ties, since Edge has no order among them."""
 TIED = 4
 """How many times more points are asked for while points of the same score stand on both sides of the limit."""
+CANDIDATES, MOST_SCANNED = 400, 1000
+"""At least so many points are scored from their vectors; for more results than the second, all are: it is as quick."""
 MOST_SIFTED, SPARE = 700, 2.0
 """So many points are sifted at most, and so many times as many as should be needed: more than a filter's share of all
 points may hold for the nearest ones, or less."""
@@ -76,34 +79,37 @@ def ordered(shard: edge.EdgeShard, field: str, where: dict[str, Any], descending
 def _best(
     shard: edge.EdgeShard, vector: bytes, limit: int, threshold: float | None, where: dict[str, Any]
 ) -> list[tuple[float, bytes]]:
-    """Scores, negated, and ids, in order."""
-    query, condition = edge.Query.Nearest(floats(vector)), edge_filter(where, shard)
+    """Scores above the threshold, negated, and ids, in order."""
+    numbers, condition = floats(vector), edge_filter(where, shard)
+    least = -math.inf if threshold is None else threshold
     asked = limit + 1
     while True:
-        hits = _nearest(shard, query, asked, threshold, condition)
-        if len(hits) < asked or hits[limit - 1].score != hits[-1].score:
+        hits = _nearest(shard, numbers, asked, condition)
+        if len(hits) < asked or hits[-1].score <= least or hits[limit - 1].score != hits[-1].score:
             break
         asked *= TIED
-    return sorted((-hit.score, id_bytes(hit.id)) for hit in hits)[:limit]
+    return sorted((-hit.score, id_bytes(hit.id)) for hit in hits if hit.score > least)[:limit]
 
 
 def _nearest(
-    shard: edge.EdgeShard, query: edge.Query, limit: int, threshold: float | None, condition: edge.Filter | None
+    shard: edge.EdgeShard, vector: list[float], limit: int, condition: edge.Filter | None
 ) -> list[edge.ScoredPoint]:
     """The nearest, best first; which of those that tie for the last place are there is chance."""
-    if condition is not None:
-        sifted = _sifted(shard, query, limit, threshold, condition)
-        if sifted is not None:
-            return sifted
-    return shard.query(
-        edge.QueryRequest(
-            limit=limit, query=query, filter=condition, score_threshold=threshold, params=search_params(limit)
-        )
-    )
+    found = _scanned(shard, vector, limit) if condition is None else _sifted(shard, vector, limit, condition)
+    return _query(shard, vector, limit, VECTORS, condition) if found is None else found
+
+
+def _scanned(shard: edge.EdgeShard, vector: list[float], limit: int) -> list[edge.ScoredPoint] | None:
+    """The nearest by their codes; None where these cannot tell."""
+    if limit > MOST_SCANNED:
+        return None
+    asked = max(CANDIDATES, 2 * limit)
+    found = _query(shard, vector, asked, CODES)
+    return found[:limit] if _told(found, asked, found[limit - 1 : limit], vector) else None
 
 
 def _sifted(
-    shard: edge.EdgeShard, query: edge.Query, limit: int, threshold: float | None, condition: edge.Filter
+    shard: edge.EdgeShard, vector: list[float], limit: int, condition: edge.Filter
 ) -> list[edge.ScoredPoint] | None:
     """The nearest of all points, as far as the condition holds for them; None where these are too few.
 
@@ -113,17 +119,35 @@ def _sifted(
     """
     holds_for = shard.count(edge.CountRequest(exact=False, filter=condition))
     points = shard.info().points_count
-    if holds_for * MOST_SIFTED < limit * SPARE * points:
+    if not points or holds_for * MOST_SIFTED < limit * SPARE * points:
         return None
-    asked = math.ceil(limit * SPARE * points / max(1, holds_for))
-    found = shard.query(
-        edge.QueryRequest(limit=asked, query=query, score_threshold=threshold, params=search_params(asked))
-    )
+    asked = max(CANDIDATES, math.ceil(limit * SPARE * points / holds_for))
+    found = _query(shard, vector, asked, CODES)
     among = edge.Filter(must=[edge.HasIdCondition({hit.id for hit in found}), condition])
-    hits = shard.query(
-        edge.QueryRequest(limit=limit, query=query, filter=among, score_threshold=threshold, params=EXACT)
-    )
+    hits = _query(shard, vector, limit, VECTORS, among)
+    return hits if _told(found, asked, hits[limit - 1 : limit], vector) else None
+
+
+def _told(
+    found: Sequence[edge.ScoredPoint], asked: int, last: Sequence[edge.ScoredPoint], vector: Sequence[float]
+) -> bool:
+    """Whether no point that was not found belongs before the last of an answer, which is empty if too few were found.
+
+    A code that was left out has a lower score than all that were found. Its vector's may be higher than theirs by the
+    error of both codes.
+    """
     if len(found) < asked:
-        return hits
-    # Beyond the last that was found lies what was not asked for, and may tie with it.
-    return hits if len(hits) == limit and hits[-1].score > found[-1].score else None
+        return True
+    return bool(last) and last[0].score - found[-1].score > 2 * code_error(len(vector))
+
+
+def _query(
+    shard: edge.EdgeShard,
+    vector: list[float],
+    limit: int,
+    params: edge.SearchParams,
+    condition: edge.Filter | None = None,
+) -> list[edge.ScoredPoint]:
+    return shard.query(
+        edge.QueryRequest(limit=limit, query=edge.Query.Nearest(vector), filter=condition, params=params)
+    )

@@ -27,46 +27,62 @@ async def search(
     with_vectors: bool,
 ) -> list[Hit]:
     """The nearest points with what is known of them, as `rank` orders them."""
-    best = await _best(client, collection, query, limit, threshold, where, payload=True, vectors=with_vectors)
-    points = map(stored_point, best)
-    return [Hit(point.id, hit.score, point.payload, point.vector) for hit, point in zip(best, points, strict=True)]
+    hits = await _nearest(client, collection, query, limit + 1, threshold, where, read=True, with_vectors=with_vectors)
+    if _goes_on(hits, limit):
+        # Many points may have the score of the last: their payloads and vectors are not read to see who comes first.
+        best = await rank(client, collection, query, limit, threshold, where)
+        ids = [str(one.id) for one in best]
+        records = await client.retrieve(collection, ids, with_payload=True, with_vectors=with_vectors)
+        points = {point.id: point for point in map(stored_point, records)}
+        scores = {one.id: one.score for one in best if one.id in points}
+    else:
+        points = {point.id: point for point in map(stored_point, hits)}
+        scores = {UUID(str(hit.id)): hit.score for hit in _ordered_by_id(hits)[:limit]}
+    return [Hit(one, score, points[one].payload, points[one].vector) for one, score in scores.items()]
 
 
 async def rank(
     client: AsyncQdrantClient, collection: str, query: Vector, limit: int, threshold: float | None, where: Where
 ) -> list[Ranked]:
     """The nearest points, best first, ties by id, those at the limit too."""
-    best = await _best(client, collection, query, limit, threshold, where, payload=False, vectors=False)
-    return [Ranked(UUID(str(hit.id)), hit.score) for hit in best]
+    asked = limit + 1
+    while _goes_on(hits := await _nearest(client, collection, query, asked, threshold, where), limit, asked):
+        asked *= TIED
+    return [Ranked(UUID(str(hit.id)), hit.score) for hit in _ordered_by_id(hits)[:limit]]
 
 
-async def _best(
+async def _nearest(
     client: AsyncQdrantClient,
     collection: str,
     query: Vector,
-    limit: int,
+    asked: int,
     threshold: float | None,
     where: Where,
     *,
-    payload: bool,
-    vectors: bool,
+    read: bool = False,
+    with_vectors: bool = False,
 ) -> list[models.ScoredPoint]:
     bound, least = least_score(threshold)
-    asked = limit + 1
-    while True:
-        answer = await client.query_points(
-            collection,
-            query=query.tolist(),
-            limit=asked,
-            query_filter=qdrant_filter(where),
-            score_threshold=bound,
-            with_payload=payload,
-            with_vectors=vectors,
-        )
-        hits = [hit for hit in answer.points if hit.score >= least]
-        if len(hits) < asked or hits[limit - 1].score != hits[-1].score:
-            return sorted(hits, key=lambda hit: (-hit.score, UUID(str(hit.id))))[:limit]
-        asked *= TIED
+    answer = await client.query_points(
+        collection,
+        query=query.tolist(),
+        limit=asked,
+        query_filter=qdrant_filter(where),
+        score_threshold=bound,
+        with_payload=read,
+        with_vectors=with_vectors,
+    )
+    return [hit for hit in answer.points if hit.score >= least]
+
+
+def _goes_on(hits: Sequence[models.ScoredPoint], limit: int, asked: int | None = None) -> bool:
+    """Whether points beyond those that were asked for (one more than the limit) may have the score of the last."""
+    return len(hits) >= (asked or limit + 1) and hits[limit - 1].score == hits[-1].score
+
+
+def _ordered_by_id(hits: Sequence[models.ScoredPoint]) -> list[models.ScoredPoint]:
+    """Best first, ties in the order of ids."""
+    return sorted(hits, key=lambda hit: (-hit.score, UUID(str(hit.id))))
 
 
 async def facet_counts(

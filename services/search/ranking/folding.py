@@ -118,7 +118,7 @@ class Folding:
         """
         metadata = await self._collection.metadata()
         if metadata is None or len(ranked) < 2:
-            return Folded(ranked, {})
+            return Folded(ranked, {}, {one: hit.payload for one, hit in read.items()})
         best, rest = ranked[:FOLDED_DEPTH], ranked[FOLDED_DEPTH:]
         nearness = nearness_of(metadata.encoder.model)
         looks, payloads = await self._looks([one.id for one in best], read)

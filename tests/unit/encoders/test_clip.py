@@ -14,6 +14,7 @@ from PIL import Image
 import encoders.clip
 from encoders.clip import OpenClipEncoder
 from encoders.encoder import OutOfMemory
+from encoders.engine import EncoderEngine
 from encoders.preprocessing import Preprocessing
 from encoders.short_texts import ShortTexts, can_be_short
 from encoders.vision_transformer import FastVisionTransformer, Linear, can_be_fast
@@ -303,7 +304,7 @@ def test_a_device_that_is_not_there_is_refused(device: str, words: str) -> None:
         OpenClipEncoder("ViT-S-32/random", device=device)
 
 
-def test_a_missing_tokenizer_stops_words_and_not_images(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_tokenizer_stops_words_and_not_images(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise OSError("no such vocabulary")
 
@@ -312,6 +313,9 @@ def test_a_missing_tokenizer_stops_words_and_not_images(tiny: Path, monkeypatch:
     assert encoder.forward([encoder.prepare(PICTURES[0])]).shape == (1, 48)
     with pytest.raises(ConfigurationError, match="no such vocabulary"):
         encoder.encode_text(["boat"])
+    async with EncoderEngine(loaded(tiny)) as engine:
+        with pytest.raises(ConfigurationError, match="no such vocabulary"):
+            await engine.embed_texts(["boat"])
 
 
 def test_torchs_out_of_memory_is_ours(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,12 +134,13 @@ async def test_the_last_page_has_no_cursor_even_if_it_is_full(client: httpx.Asyn
 
 
 @pytest.mark.parametrize("fold", ["true", "false"])
+@pytest.mark.parametrize("images", [1, len(VECTORS)])
 async def test_the_beginning_is_read_with_the_ranking_in_one_question(
-    client: httpx.AsyncClient, index: CountingIndex, fold: str
+    client: httpx.AsyncClient, index: CountingIndex, fold: str, images: int
 ) -> None:
-    await index.write([_point(number) for number in range(len(VECTORS))])
+    await index.write([_point(number) for number in range(images)])
     page, _ = await _page(client, None, limit=20, fold=fold)
-    assert len(page) == min(20, len(VECTORS))
+    assert len(page) == images
     assert (index.searches, index.depths, index.read) == (1, [], [])
 
 

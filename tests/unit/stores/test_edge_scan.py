@@ -1,7 +1,7 @@
 """The codes by which Edge scans, and the nearest of all that are sifted, change no answer."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import qdrant_edge as edge
 
-from schemas.collection import CollectionMetadata
+from schemas.collection import CollectionMetadata, Status
 from schemas.events import EncoderIdentity
+from stores import edge_queries
 from stores.edge import EdgeIndex
 from stores.edge_config import NEVER
+from stores.edge_filters import edge_filter
+from stores.edge_wire import ranked, where_on_wire
 from stores.filters import AnyOf, Between, KeywordField, Match, Not, RangeField
 from stores.vectors import Point, Vectors, Where
 from tests.unit.stores.index_points import NOW, point
@@ -23,7 +26,7 @@ COUNT = GROUPS * ALIKE
 METADATA = CollectionMetadata(
     encoder=EncoderIdentity(model="m", fingerprint="0-0-fp32", dimension=DIMENSION), created_at=NOW
 )
-SIFTED = {
+SIFTED: dict[str, tuple[Where, Callable[[int], bool]]] = {
     "most": (Where(bucket="photos", filter=Between(RangeField.SIZE, 600, None)), lambda size: size >= 600),
     "a third": (Where(filter=Between(RangeField.SIZE, 1000, 2000)), lambda size: 1000 <= size < 2000),
     "two ends": (
@@ -98,16 +101,83 @@ async def test_the_nearest_are_the_nearest_and_have_their_cosines(
         assert len(hits) == len(expected)
         # In the order of scores that differ by less than rounding, either may come first.
         np.testing.assert_allclose([hit.score for hit in hits], [score for _, score in expected], atol=3e-7)
-        ranked = await index.rank(query, limit=limit, where=where)
-        assert [(one.id, one.score) for one in ranked] == [(hit.id, hit.score) for hit in hits]
+        same = await index.rank(query, limit=limit, where=where)
+        assert [(one.id, one.score) for one in same] == [(hit.id, hit.score) for hit in hits]
 
 
-async def test_a_threshold_holds_to_the_last_digit_where_points_are_sifted(index: EdgeIndex) -> None:
-    where, _ = SIFTED["most"]
-    ranked = await index.rank(ROWS[900], limit=60, where=where)
-    above = await index.rank(ROWS[900], limit=400, where=where, threshold=ranked[29].score)
-    assert above == ranked[: len(above)]
-    assert len(above) >= 30
+@pytest.mark.parametrize(("kind", "limit"), [("most", 20), ("a third", 20), ("two ends", 20), ("not some", 250)])
+async def test_a_broad_filter_is_looked_at_for_the_nearest_alone(folder: Path, kind: str, limit: int) -> None:
+    async with EdgeIndex(folder, "images__m") as index:
+        await index.ensure(METADATA)
+        await index.write(POINTS)
+    shard = edge.EdgeShard.load(str(folder / "images__m" / "shard"))
+    where, condition = SIFTED[kind]
+    wire = where_on_wire(where, of_vectors=True)
+    holds = edge_filter(wire, shard)
+    assert holds is not None
+    sifted = edge_queries._sifted(shard, ROWS[900].tolist(), limit, holds)
+    expected = nearest(ROWS[900], limit, np.array([condition(n) for n in range(COUNT)]))
+    assert sifted is not None
+    assert [hit.score for hit in sifted] == pytest.approx([score for _, score in expected], abs=3e-7)
+    # And up to a score, the last digit included.
+    least = sifted[limit // 2].score
+    ids, scores = edge_queries.rank(shard, ROWS[900].tobytes(), limit, float(np.nextafter(np.float32(least), -1)), wire)
+    above = [hit for hit in sifted if hit.score >= least]
+    assert [one.score for one in ranked((ids, scores))] == [hit.score for hit in above]
+    shard.close()
+
+
+def copies(cosine: float, count: int) -> Vectors:
+    """Unit vectors that have about this cosine with one another."""
+    chance = np.random.default_rng(11)
+    rows = chance.normal(size=DIMENSION) + np.sqrt(1 / cosine - 1) * chance.normal(size=(count, DIMENSION))
+    unit: Vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return unit
+
+
+@pytest.mark.parametrize("cosine", [0.99, 0.999, 0.9999, 0.999999])
+@pytest.mark.parametrize("where", [Where(), Where(bucket="photos")], ids=["all", "filtered"])
+async def test_near_copies_are_told_apart_however_many(tmp_path: Path, cosine: float, where: Where) -> None:
+    rows = copies(cosine, COUNT)
+    async with EdgeIndex(tmp_path, "images__m") as index:
+        await index.ensure(METADATA)
+        await index.write([replace(one, vector=row) for one, row in zip(POINTS, rows, strict=True)])
+        for n in (3, 1500):
+            expected = np.sort(rows @ rows[n])[::-1]
+            for limit in (1, 31, 150):
+                found = await index.rank(rows[n], limit=limit, where=where)
+                np.testing.assert_allclose([one.score for one in found], expected[:limit], atol=3e-7)
+
+
+async def test_the_only_one_above_a_threshold_is_found_among_many_just_below_it(tmp_path: Path) -> None:
+    async with EdgeIndex(tmp_path, "images__m") as index:
+        await index.ensure(METADATA)
+        below = copies(0.999, 1)[0]
+        await index.write([replace(one, vector=below) for one in POINTS[:900]])
+        for n, gap in enumerate((0.0002, 0.0005, 0.001, 0.01)):
+            query = ROWS[n] - (ROWS[n] @ below) * below
+            query = (0.6 * below + 0.8 * query / np.linalg.norm(query)).astype(np.float32)
+            aside = query - (query @ below) * below
+            nearer = (0.6 + gap) * below + np.sqrt(1 - (0.6 + gap) ** 2) * aside / np.linalg.norm(aside)
+            best = replace(POINTS[-1], vector=nearer.astype(np.float32))
+            await index.write([best])
+            between = (float(query @ best.vector) + float(query @ below)) / 2
+            for where in (Where(), Where(bucket="photos")):
+                found = await index.rank(query, limit=30, threshold=between, where=where)
+                assert [one.id for one in found] == [best.id], gap
+
+
+@pytest.mark.parametrize(
+    "where",
+    [Where(bucket="photos"), Where(without=(POINTS[0].id,)), *(where for where, _ in SIFTED.values())],
+    ids=["bucket", "without", *SIFTED],
+)
+async def test_an_index_without_any_vector_answers_nothing(tmp_path: Path, where: Where) -> None:
+    async with EdgeIndex(tmp_path, "images__m") as index:
+        await index.ensure(METADATA)
+        assert await index.search(ROWS[0], limit=20, where=where) == []
+        await index.write([point("a.jpg", status=Status.REJECTED)])
+        assert await index.rank(ROWS[0], limit=20, where=where) == []
 
 
 async def test_points_of_one_score_come_in_the_order_of_ids_where_points_are_sifted(tmp_path: Path) -> None:
@@ -149,3 +219,15 @@ async def test_a_shard_without_codes_gets_them_at_its_next_start(tmp_path: Path)
         assert {hit.id for hit in await index.rank(ROWS[42], limit=2)} == {POINTS[42].id, newer.id}
     assert list(shard.rglob("quantized*"))
     assert "turbo" in json.loads((shard / "edge_config.json").read_text())["vectors"][""]["quantization_config"]
+
+
+@pytest.mark.parametrize("broken", [None, "{}"])
+async def test_a_shard_whose_layout_cannot_be_read_is_searched_all_the_same(tmp_path: Path, broken: str | None) -> None:
+    async with EdgeIndex(tmp_path, "images__m") as index:
+        await index.ensure(METADATA)
+        await index.write(POINTS[:50])
+    layout = tmp_path / "images__m" / "shard" / "edge_config.json"
+    layout.unlink() if broken is None else layout.write_text(broken)
+    async with EdgeIndex(tmp_path, "images__m") as index:
+        [best] = await index.search(ROWS[7], limit=1)
+        assert best.id == POINTS[7].id

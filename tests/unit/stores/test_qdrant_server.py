@@ -434,3 +434,24 @@ async def test_a_writer_that_is_overtaken_between_its_read_and_its_write_is_told
         monkeypatch.setattr(client, "batch_update_points", overtaken)
         assert list(await index.write([point("a.jpg", 3), point("b.jpg", 3)])) == [Fate.STALE, Fate.CHANGED]
     await client.close()
+
+
+async def test_of_many_points_with_one_score_only_those_of_the_answer_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = AsyncQdrantClient(":memory:")
+    asked: list[tuple[int, bool]] = []
+    query_points = client.query_points
+
+    async def counted(*arguments: Any, **more: Any) -> Any:
+        asked.append((more["limit"], more["with_payload"]))
+        return await query_points(*arguments, **more)
+
+    monkeypatch.setattr(client, "query_points", counted)
+    async with QdrantIndex("images__m", client=client) as index:
+        await index.ensure(METADATA)
+        points = [point(f"{n}.jpg", vector=AXIS) for n in range(200)]
+        await index.write(points)
+        hits = await index.search(AXIS, limit=10, with_vectors=True)
+        assert [hit.id for hit in hits] == sorted(one.id for one in points)[:10]
+        assert all(hit.vector is not None and hit.payload.key for hit in hits)
+        assert asked == [(11, True), (11, False), (44, False), (176, False), (704, False)]
+    await client.close()
