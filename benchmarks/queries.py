@@ -33,6 +33,7 @@ from encoders.engine import EncoderEngine
 from encoders.registry import make_encoder
 from encoders.vocabulary import make_vocabulary
 from imaging.samples import SCENES
+from runtime.garbage import keep_what_is_loaded
 from runtime.probes import Probes
 from schemas.collection import CollectionMetadata
 from services.search.api import create_app
@@ -241,6 +242,7 @@ async def bench(images: int, questions: int, seconds: float, folder: Path) -> No
         asker, kinds = Asker(client, index), filter_kinds(photographs.common_tag, photographs.rare_tag)
         for _ in range(20):
             await asker.ask(Timings(), {})
+        keep_what_is_loaded()
         await alone(asker, questions)
         await filtered(asker, kinds, max(1, questions // 10))
         await busy(asker, kinds, seconds, photographs, index, engine)

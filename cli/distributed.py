@@ -13,6 +13,7 @@ from cli.assembly import Assembly, Service
 from cli.front import Front
 from cli.parts import Parts
 from cli.transports import InProcessTransport, KafkaTransport, Transport
+from runtime.garbage import keep_what_is_loaded
 from runtime.http import HttpServer
 from runtime.kafka.admin import BrokerAway, check_broker, ensure_topics
 from runtime.lifecycle import Component, ExitCode, given_up_on, run_components, stop_on_signals
@@ -72,6 +73,7 @@ async def run_services(settings: Settings, names: Sequence[str]) -> ExitCode:
                     running.not_ready("it is stopping")
                     return ExitCode.CLEAN
                 front.app = assembly.application() if assembly.application else _application(assembly)
+                keep_what_is_loaded()
                 running.ready()
                 probes.started()
                 if Service.SEARCH in services:

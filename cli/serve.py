@@ -9,6 +9,7 @@ from cli.model_metrics import watch_model
 from cli.models import make_engine
 from cli.parts import Parts
 from cli.photo_tagging import make_photo_tags
+from runtime.garbage import keep_what_is_loaded
 from runtime.http import HttpServer
 from runtime.lifecycle import Component, ExitCode, run_components, stop_on_signals
 from runtime.probe_routes import probe_app
@@ -50,6 +51,7 @@ async def serve(settings: Settings) -> ExitCode:
                     urls=urls,
                     healthy=settings.health_status,
                 )
+                keep_what_is_loaded()
                 model_ready.ready()
                 probes.started()
                 identity = engine.identity

@@ -14,6 +14,7 @@ from cli.photo_tagging import folder_of, make_photo_tags
 from cli.retag_job import make_retag_job
 from cli.serving import index_status, search_app
 from cli.sources import check_source
+from runtime.garbage import keep_what_is_loaded
 from runtime.http import HttpServer
 from runtime.lifecycle import Component, ExitCode, run_components, stop_on_signals
 from runtime.probe_routes import probe_app
@@ -64,6 +65,7 @@ async def up(settings: Settings, source: str) -> ExitCode:
                     urls=urls,
                     one_image=one_image_of_pipeline(pipeline),
                 )
+                keep_what_is_loaded()
                 pipeline_ready.ready()
                 probes.started()
                 try:
