@@ -103,3 +103,19 @@ def foreign(collection: str, stored: EncoderIdentity | None, wanted: EncoderIden
         f"{wanted.dimension} numbers): their vectors cannot be mixed. Run the encoder that made it, or move it away "
         "and have the bucket indexed anew"
     )
+
+
+def fates_between(
+    points: Sequence[Point], before: Mapping[UUID, Mapping[str, Any]], after: Mapping[UUID, Mapping[str, Any]]
+) -> dict[UUID, Fate]:
+    """What became of points, from what was stored under their ids before the write and after it.
+
+    Another writer's higher version may have come between the first read and the write.
+    """
+    written: dict[UUID, Fate] = {}
+    for point in points:
+        version = point.payload.version
+        overtaken = after.get(point.id, {}).get("version", version) > version
+        told = fate(version, point.payload.status.value, point.payload.etag, before.get(point.id))
+        written[point.id] = Fate.STALE if overtaken else told
+    return written

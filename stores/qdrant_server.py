@@ -11,7 +11,7 @@ from qdrant_client import AsyncQdrantClient, models
 from schemas.collection import Canary, CollectionMetadata
 from stores.cursor import cursor_at, next_id_of
 from stores.filters import Bound, KeywordField, RangeField
-from stores.points import checked_vector, chunks, fate, fates, foreign, newest_of_each, positive
+from stores.points import checked_vector, chunks, fates, fates_between, foreign, newest_of_each, positive
 from stores.qdrant_checks import check_completed, check_nodes, check_version
 from stores.qdrant_conversion import (
     conditional_tags,
@@ -172,15 +172,8 @@ class QdrantIndex:
         ids = [point.id for point in newest]
         before = await self._payloads(ids, ["version", "status", "etag"])
         await self._update(operations)
-        # Another writer's higher version may have come between the first read and the write.
         after = await self._payloads(ids, ["version"])
-        written: dict[UUID, Fate] = {}
-        for point in newest:
-            version = point.payload.version
-            overtaken = after.get(point.id, {}).get("version", version) > version
-            told = fate(version, point.payload.status.value, point.payload.etag, before.get(point.id))
-            written[point.id] = Fate.STALE if overtaken else told
-        return fates(points, written)
+        return fates(points, fates_between(newest, before, after))
 
     async def search(
         self,
