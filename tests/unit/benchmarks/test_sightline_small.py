@@ -180,3 +180,16 @@ def test_concepts_come_with_names_in_four_languages_and_a_picture(font: None) ->
     assert found["red apple"].names["ja"]
     assert "apple" in found["red apple"].keywords
     assert read_sprite(found["red apple"]).getbbox() is not None
+
+
+def test_the_kind_of_number_that_is_quicker_is_computed_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, slow = torch.ones, {"kind": torch.bfloat16}
+
+    def ones(*shape: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        side = 1024 if dtype is slow["kind"] else 8
+        return made(side, side, dtype=dtype, device=device)
+
+    monkeypatch.setattr(torch, "ones", ones)
+    assert not training.quicker_in_bfloat16(torch.device("cpu"))
+    slow["kind"] = torch.float32
+    assert training.quicker_in_bfloat16(torch.device("cpu"))
