@@ -8,6 +8,9 @@ from torch import Tensor
 from encoders.encoder import OutOfMemory
 from schemas.errors import ConfigurationError
 
+THREADS = torch.get_num_threads()
+"""Among how many threads torch divides an operation on the processor: its own choice, or `OMP_NUM_THREADS`."""
+
 
 def choose_device(wish: str) -> torch.device:
     """The device for "auto" (CUDA, else MPS, else CPU) or torch's own name of one. Raises `ConfigurationError`."""
@@ -33,10 +36,6 @@ def choose_dtype(device: torch.device) -> torch.dtype:
     if device.type != "cuda":
         return torch.float32
     return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
-
-
-THREADS = torch.get_num_threads()
-"""Among how many threads torch divides an operation on the processor: its own choice, or `OMP_NUM_THREADS`."""
 
 
 def threads_on(device: torch.device) -> int:

@@ -28,9 +28,9 @@ async def search(
 ) -> list[Hit]:
     """The nearest points with what is known of them, as `rank` orders them."""
     hits = await _nearest(client, collection, query, limit + 1, threshold, where, read=True, with_vectors=with_vectors)
-    if _goes_on(hits, limit):
+    if _goes_on(hits, limit, limit + 1):
         # Many points may have the score of the last: their payloads and vectors are not read to see who comes first.
-        best = await rank(client, collection, query, limit, threshold, where)
+        best = await rank(client, collection, query, limit, threshold, where, asked=TIED * (limit + 1))
         ids = [str(one.id) for one in best]
         records = await client.retrieve(collection, ids, with_payload=True, with_vectors=with_vectors)
         points = {point.id: point for point in map(stored_point, records)}
@@ -42,10 +42,17 @@ async def search(
 
 
 async def rank(
-    client: AsyncQdrantClient, collection: str, query: Vector, limit: int, threshold: float | None, where: Where
+    client: AsyncQdrantClient,
+    collection: str,
+    query: Vector,
+    limit: int,
+    threshold: float | None,
+    where: Where,
+    *,
+    asked: int = 0,
 ) -> list[Ranked]:
-    """The nearest points, best first, ties by id, those at the limit too."""
-    asked = limit + 1
+    """The nearest points, best first, ties by id, those at the limit too; so many are `asked` for at first."""
+    asked = asked or limit + 1
     while _goes_on(hits := await _nearest(client, collection, query, asked, threshold, where), limit, asked):
         asked *= TIED
     return [Ranked(UUID(str(hit.id)), hit.score) for hit in _ordered_by_id(hits)[:limit]]
@@ -75,9 +82,9 @@ async def _nearest(
     return [hit for hit in answer.points if hit.score >= least]
 
 
-def _goes_on(hits: Sequence[models.ScoredPoint], limit: int, asked: int | None = None) -> bool:
-    """Whether points beyond those that were asked for (one more than the limit) may have the score of the last."""
-    return len(hits) >= (asked or limit + 1) and hits[limit - 1].score == hits[-1].score
+def _goes_on(hits: Sequence[models.ScoredPoint], limit: int, asked: int) -> bool:
+    """Whether points beyond those that were asked for may have the score of the last within the limit."""
+    return len(hits) >= asked and hits[limit - 1].score == hits[-1].score
 
 
 def _ordered_by_id(hits: Sequence[models.ScoredPoint]) -> list[models.ScoredPoint]:
