@@ -13,7 +13,7 @@ from schemas.errors import ConfigurationError, DependencyUnavailable
 from stores.cursor import cursor_at, next_id_of
 from stores.edge_channel import DEPENDENCY, EdgeChannel
 from stores.edge_opening import open_collection
-from stores.edge_wire import hit_of, ranked, stored_point, tags_on_wire, vectors_of, where_on_wire
+from stores.edge_wire import hit_of, payload_on_wire, ranked, stored_point, tags_on_wire, vectors_of, where_on_wire
 from stores.filters import Bound, KeywordField, RangeField
 from stores.points import checked_vector, chunks, fate, fates, foreign, least_score, newest_of_each, positive
 from stores.value_order import ValueOrder, extremes
@@ -34,6 +34,8 @@ from stores.vectors import (
 
 WRITE_CHUNK = 16
 """Points written in one go, about 5 ms: as long as a search has to wait for one writer."""
+TAGS_CHUNK = 32
+"""Points whose tags are written in one go, about 5 ms too."""
 READ_CHUNK = 1000
 """Points read in one go, for the same reason."""
 VECTOR_CHUNK = 256
@@ -139,7 +141,7 @@ class EdgeIndex:
         wire = [
             (
                 point.id.bytes,
-                point.payload.as_json(),
+                payload_on_wire(point.payload),
                 None
                 if point.vector is None
                 else checked_vector(point.vector, dimension, f"point {point.id} ({point.payload.key})").tobytes(),
@@ -222,7 +224,7 @@ class EdgeIndex:
         """Replace the tags of the points that are still indexed and of the version given; durable as `write` is."""
         if news and await self.metadata() is None:
             return
-        for chunk in chunks([tags_on_wire(one) for one in news], WRITE_CHUNK):
+        for chunk in chunks([tags_on_wire(one) for one in news], TAGS_CHUNK):
             async with self._writing:
                 await self._ask("set_tags", news=chunk)
 

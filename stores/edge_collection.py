@@ -27,11 +27,11 @@ import qdrant_edge as edge
 
 from stores import edge_queries
 from stores.edge_config import dimension_of, shard_config
-from stores.edge_conversion import conditional_upsert, id_bytes, record_on_wire, swept
+from stores.edge_conversion import PAYLOAD, conditional_upsert, id_bytes, record_on_wire, swept
 from stores.edge_filters import edge_filter
 from stores.edge_lock import CannotOpen, take_lock
-from stores.edge_tags import set_tags, vectors_from
-from stores.edge_upgrade import derive, make_indexes
+from stores.edge_tags import Looks, TagNames, set_tags, vectors_from
+from stores.edge_upgrade import make_indexes, upgrade
 
 MAX_UNFLUSHED = 50_000
 """Points in the write-ahead log before a flush even without a pause; replaying so many takes about 4 s."""
@@ -47,6 +47,8 @@ class EdgeCollection:
         self._shard: edge.EdgeShard | None = None
         self._metadata: str | None = None
         self._unflushed = 0
+        self._names = TagNames()
+        self._looks = Looks()
 
     def lock(self, wait: float, given_up: Callable[[], bool], owner: int) -> None:
         """Take the lock, see `stores.edge_lock`. Raises `CannotOpen`."""
@@ -74,7 +76,7 @@ class EdgeCollection:
         elif self._metadata is not None:
             self._create(json.loads(self._metadata)["encoder"]["dimension"])
         if self._shard is not None:
-            self._unflushed += make_indexes(self._shard, self._indexes) + derive(self._shard)
+            self._unflushed += make_indexes(self._shard, self._indexes) + upgrade(self._shard)
             self._flush_if_much()
         if self._shard is not None and self._metadata is None:
             return {"metadata": None, "lost": self._told_by_the_points()}
@@ -106,6 +108,7 @@ class EdgeCollection:
         shard = self._opened()
         found = shard.retrieve([UUID(bytes=one) for one, _, _ in points], ["version", "status", "etag"], False)
         before = {id_bytes(record.id): dict(record.payload or {}) for record in found}
+        self._looks.changed(one for one, _, _ in points)
         for one in points:
             shard.update(conditional_upsert(*one))
         self._unflushed += len(points)
@@ -124,7 +127,7 @@ class EdgeCollection:
 
     def facet(self, field: str, where: dict[str, Any], limit: int) -> list[tuple[str, int]]:
         """The values of a field with how many points have each, most frequent first."""
-        return edge_queries.facet(self._shard, field, where, limit) if self._shard else []
+        return edge_queries.facet(self._shard, self._names, field, where, limit) if self._shard else []
 
     def ordered(self, field: str, where: dict[str, Any], descending: bool, limit: int) -> list[Any]:
         """Id, payload and vector of points that have the field, in the order of its values."""
@@ -134,7 +137,7 @@ class EdgeCollection:
         """Id, payload and vector of the points that exist."""
         if self._shard is None:
             return []
-        records = self._shard.retrieve([UUID(bytes=one) for one in ids], True, with_vectors)
+        records = self._shard.retrieve([UUID(bytes=one) for one in ids], PAYLOAD, with_vectors)
         return [record_on_wire(record) for record in records]
 
     def scroll(self, where: dict[str, Any], limit: int, start: bytes | None, with_vectors: bool) -> list[Any]:
@@ -145,8 +148,8 @@ class EdgeCollection:
             edge.ScrollRequest(
                 offset=UUID(bytes=start) if start else None,
                 limit=limit,
-                filter=edge_filter(where),
-                with_payload=True,
+                filter=edge_filter(where, self._shard),
+                with_payload=PAYLOAD,
                 with_vector=with_vectors,
             )
         )
@@ -154,11 +157,11 @@ class EdgeCollection:
 
     def scroll_vectors(self, where: dict[str, Any], limit: int, start: bytes | None) -> list[Any]:
         """Ids, versions and vectors from the id `start` on, and the id at which the next page starts."""
-        return vectors_from(self._shard, where, limit, start) if self._shard else [[], [], [], None]
+        return vectors_from(self._shard, self._looks, where, limit, start) if self._shard else [[], [], [], None]
 
     def set_tags(self, news: list[tuple[bytes, int, dict[str, Any]]]) -> None:
         """Set each payload on the point that is indexed and of the version given (see `stores.edge_tags`)."""
-        self._unflushed += set_tags(self._opened(), news)
+        self._unflushed += set_tags(self._opened(), self._looks, news)
         self._flush_if_much()
 
     def count(self, where: dict[str, Any]) -> int:
@@ -170,7 +173,8 @@ class EdgeCollection:
         if self._shard is None:
             return 0
         order = edge.OrderBy("version", edge.Direction.Desc)
-        request = edge.ScrollRequest(limit=1, filter=edge_filter(where), with_payload=["version"], order_by=order)
+        condition = edge_filter(where, self._shard)
+        request = edge.ScrollRequest(limit=1, filter=condition, with_payload=["version"], order_by=order)
         return max(
             (int(record.payload["version"]) for record in self._shard.scroll(request)[0] if record.payload), default=0
         )
@@ -186,6 +190,7 @@ class EdgeCollection:
             edge.ScrollRequest(limit=limit, filter=swept(before_version), with_payload=False)
         )
         if found:
+            self._looks.changed(id_bytes(record.id) for record in found)
             self._shard.update(edge.UpdateOperation.delete_points([record.id for record in found]))
             self._unflushed += len(found)
         return following is not None
@@ -226,7 +231,8 @@ class EdgeCollection:
             self.flush()
 
     def _count(self, where: dict[str, Any]) -> int:
-        return self._opened().count(edge.CountRequest(exact=True, filter=edge_filter(where)))
+        shard = self._opened()
+        return shard.count(edge.CountRequest(exact=True, filter=edge_filter(where, shard)))
 
     def _create(self, dimension: int) -> None:
         making, final = self._folder / "shard.new", self._folder / "shard"

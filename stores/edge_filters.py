@@ -12,18 +12,33 @@ from uuid import UUID
 
 import qdrant_edge as edge
 
-from stores.edge_derived import KEY_STARTS, TAG_CODES, asked_codes, asked_start
+from stores.edge_derived import (
+    KEY_STARTS,
+    TAG_CODES,
+    TAG_NUMBERS,
+    asked_codes,
+    asked_start,
+    tag_number,
+    tags_of,
+)
 
+TAG = "tags[].tag"
+"""The field of tags' names, as it is asked for; here their numbers stand for it."""
+READ_AT_ONCE = 1000
+"""Points read in one go."""
 BROAD = 8
 """A condition that holds for more than one in so many points is broad."""
 
 
-def edge_filter(where: dict[str, Any], shard: edge.EdgeShard | None = None) -> edge.Filter | None:
-    """The conditions of a request as a filter; None holds for every point. `shard` says which ones are broad."""
+def edge_filter(where: dict[str, Any], shard: edge.EdgeShard, *, searched: bool = False) -> edge.Filter | None:
+    """The conditions of a request as a filter of this shard as it is now; None holds for every point.
+
+    `searched`: for a search or a count by value, where it matters which conditions are broad.
+    """
     must: list[Any] = []
     must_not: list[Any] = []
-    for condition in map(_condition, _flat(where.get("filter", ()))):
-        if shard is not None and _is_broad(condition, shard):
+    for condition in (_condition(wire, shard) for wire in _flat(where.get("filter", ()))):
+        if searched and _is_broad(condition, shard):
             must_not.append(edge.Filter(must_not=[condition]))
         else:
             must.append(condition)
@@ -49,16 +64,17 @@ def _is_broad(condition: Any, shard: edge.EdgeShard) -> bool:
     return estimate * BROAD > shard.info().points_count
 
 
-def _condition(wire: Sequence[Any]) -> Any:
+def _condition(wire: Sequence[Any], shard: edge.EdgeShard) -> Any:
     kind, *rest = wire
     match kind:
         case "all":
-            return edge.Filter(must=[_condition(one) for one in rest[0]])
+            return edge.Filter(must=[_condition(one, shard) for one in rest[0]])
         case "any":
             # Without a part it would hold for every point.
-            return edge.Filter(should=[_condition(one) for one in rest[0]]) if rest[0] else edge.HasIdCondition(set())
+            parts = [_condition(one, shard) for one in rest[0]]
+            return edge.Filter(should=parts) if parts else edge.HasIdCondition(set())
         case "not":
-            return edge.Filter(must_not=[_condition(rest[0])])
+            return edge.Filter(must_not=[_condition(rest[0], shard)])
         case "match":
             return _match(*rest)
         case "moments":
@@ -70,25 +86,42 @@ def _condition(wire: Sequence[Any]) -> Any:
         case "has":
             return edge.Filter(must_not=[edge.IsEmptyCondition(rest[0])])
         case "tag":
-            return _tagged(*rest)
+            return _tagged(shard, *rest)
         case "prefix":
             return _key_prefix(*rest)
     raise ValueError(f"{kind!r} is no condition")
 
 
 def _match(name: str, value: str) -> Any:
+    if name == TAG:
+        return edge.FieldCondition(TAG_NUMBERS, match=edge.MatchValue(tag_number(value)))
     return edge.FieldCondition(name, match=edge.MatchValue(value))
 
 
-def _tagged(tag: str, least: float | None) -> Any:
+def _tagged(shard: edge.EdgeShard, tag: str, least: float | None) -> Any:
     if least is None:
-        return _match("tags[].tag", tag)
+        return _match(TAG, tag)
     perhaps, sure, end = asked_codes(tag, least)
-    surely = [_codes(sure, end)] if sure < end else []
-    # Both of one element: what is surely a dog and hardly a cat is no sure cat.
-    element = edge.Filter(must=[_match("tag", tag), edge.FieldCondition("score", range=edge.RangeFloat(gte=least))])
-    doubtful = [edge.Filter(must=[_codes(perhaps, sure), edge.NestedCondition("tags", element)])]
-    return edge.Filter(should=surely + (doubtful if perhaps < sure else []) or [edge.HasIdCondition(set())])
+    parts = [_codes(sure, end)] if sure < end else []
+    if perhaps < sure:
+        parts.append(edge.HasIdCondition(_of_at_least(shard, tag, least, _codes(perhaps, sure))))
+    return edge.Filter(should=parts)
+
+
+def _of_at_least(shard: edge.EdgeShard, tag: str, least: float, doubtful: Any) -> set[UUID | int | str]:
+    """The points, of the few whose codes leave it open, that have the tag with a score of at least `least`."""
+    found: set[UUID | int | str] = set()
+    start: Any = None
+    while True:
+        request = edge.ScrollRequest(
+            offset=start, limit=READ_AT_ONCE, filter=edge.Filter(must=[doubtful]), with_payload=["tags"]
+        )
+        records, start = shard.scroll(request)
+        for record in records:
+            if any(one["tag"] == tag and one["score"] >= least for one in tags_of(record.payload or {})):
+                found.add(record.id)
+        if start is None:
+            return found
 
 
 def _codes(first: int, end: int) -> Any:

@@ -14,8 +14,10 @@ from uuid import UUID
 import qdrant_edge as edge
 
 from stores.edge_config import CODES, VECTORS, code_error
-from stores.edge_conversion import floats, id_bytes, record_on_wire
-from stores.edge_filters import edge_filter
+from stores.edge_conversion import PAYLOAD, floats, id_bytes, record_on_wire
+from stores.edge_derived import TAG_NUMBERS
+from stores.edge_filters import TAG, edge_filter
+from stores.edge_tags import TagNames
 
 FACET_SLACK = 1000
 FACET_GROWTH = 20
@@ -39,7 +41,7 @@ def search(
 ) -> list[Any]:
     """Id, score, payload and vector (or None) of the nearest, as `rank` orders them."""
     best = _best(shard, vector, limit, threshold, where)
-    records = shard.retrieve([UUID(bytes=one) for _, one in best], True, with_vectors)
+    records = shard.retrieve([UUID(bytes=one) for _, one in best], PAYLOAD, with_vectors)
     read = {record[0]: record for record in map(record_on_wire, records)}
     return [[one, -score, *read[one][1:]] for score, one in best]
 
@@ -52,18 +54,27 @@ def rank(
     return b"".join(one for _, one in best), array("f", (-score for score, _ in best)).tobytes()
 
 
-def facet(shard: edge.EdgeShard, field: str, where: dict[str, Any], limit: int) -> list[tuple[str, int]]:
+def facet(
+    shard: edge.EdgeShard, names: TagNames, field: str, where: dict[str, Any], limit: int
+) -> list[tuple[str, int]]:
     """The values of a field with how many points have each, most frequent first, ties by value."""
     asked = limit + FACET_SLACK
+    path = TAG_NUMBERS if field == TAG else field
+    condition = edge_filter(where, shard, searched=True)
     while True:
-        request = edge.FacetRequest(field, asked, exact=False, filter=edge_filter(where, shard))
+        request = edge.FacetRequest(path, asked, exact=False, filter=condition)
         hits = shard.facet(request).hits
         if len(hits) < asked:
             break
         # Each segment named its own most frequent values alone, and one that is seldom in all of them may be missing.
         # Counted as "exact" they would be, one value after the other: that takes five times as long.
         asked *= FACET_GROWTH
-    counts = [(-hit.count, str(hit.value)) for hit in hits if hit.count]
+    values: Any = (hit.value for hit in hits)
+    counts = [
+        (-hit.count, value)
+        for hit, value in zip(hits, names.of(shard, values) if field == TAG else values, strict=True)
+        if hit.count and value is not None
+    ]
     return [(value, -count) for count, value in sorted(counts)[:limit]]
 
 
@@ -71,7 +82,7 @@ def ordered(shard: edge.EdgeShard, field: str, where: dict[str, Any], descending
     """Points that have the field, in the order of its values; which ones of the last value are there is chance."""
     direction = edge.Direction.Desc if descending else edge.Direction.Asc
     request = edge.ScrollRequest(
-        limit=limit, filter=edge_filter(where), with_payload=True, order_by=edge.OrderBy(field, direction)
+        limit=limit, filter=edge_filter(where, shard), with_payload=PAYLOAD, order_by=edge.OrderBy(field, direction)
     )
     return [record_on_wire(record) for record in shard.scroll(request)[0]]
 
@@ -80,7 +91,7 @@ def _best(
     shard: edge.EdgeShard, vector: bytes, limit: int, threshold: float | None, where: dict[str, Any]
 ) -> list[tuple[float, bytes]]:
     """Scores above the threshold, negated, and ids, in order."""
-    numbers, condition = floats(vector), edge_filter(where, shard)
+    numbers, condition = floats(vector), edge_filter(where, shard, searched=True)
     least = -math.inf if threshold is None else threshold
     asked = limit + 1
     while True:

@@ -8,6 +8,7 @@ from uuid import UUID
 import numpy as np
 
 from schemas.collection import PointPayload, Status
+from stores.edge_derived import kept, written
 from stores.filters import AllOf, AnyOf, Between, Bound, Filter, KeyPrefix, KeywordField, Match, Not, Tagged
 from stores.points import tags_payload
 from stores.vectors import Hit, NewTags, Ranked, StoredPoint, Vectors, Where
@@ -56,7 +57,7 @@ def stored_point(record: tuple[bytes, dict[str, Any], bytes | None]) -> StoredPo
     id_bytes, payload, vector = record
     return StoredPoint(
         UUID(bytes=id_bytes),
-        PointPayload.model_validate(payload),
+        PointPayload.model_validate(written(payload)),
         None if vector is None else np.frombuffer(vector, dtype=np.float32),
     )
 
@@ -68,9 +69,14 @@ def hit_of(record: tuple[bytes, float, dict[str, Any], bytes | None]) -> Hit:
     return Hit(point.id, score, point.payload, point.vector)
 
 
+def payload_on_wire(payload: PointPayload) -> dict[str, Any]:
+    """A payload as Edge keeps it."""
+    return kept(payload.as_json())
+
+
 def tags_on_wire(news: NewTags) -> tuple[bytes, int, dict[str, Any]]:
     """Id, version, and the fields of the payload that change."""
-    return news.id.bytes, news.version, tags_payload(news)
+    return news.id.bytes, news.version, kept(tags_payload(news))
 
 
 def vectors_of(rows: Sequence[bytes], dimension: int) -> Vectors:

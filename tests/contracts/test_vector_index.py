@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from schemas.collection import Canary, PointPayload, Status
 from schemas.events import MAX_VERSION, Location, Tag
+from stores.filters import KeywordField
 from stores.vectors import Fate, ForeignCollection, NewTags, Point, StoredPoint, VectorIndex, VectorPage, Where
 from tests.contracts.conftest import SERVER
 from tests.unit.stores.index_points import (
@@ -533,6 +534,34 @@ class TestTags:
         await index.set_tags([news(f"{n}.jpg", 7, "even", of="second") for n in range(301)])
         tagged = {one.payload.key for one in await everything(index) if one.payload.tags}
         assert tagged == {f"{n}.jpg" for n in range(0, 300, 2)}
+
+    @pytest.mark.parametrize("later", [Status.INDEXED, Status.GONE, Status.REJECTED])
+    async def test_what_changes_after_its_vector_was_read_keeps_the_tags_that_came_with_it(
+        self, index: VectorIndex, later: Status
+    ) -> None:
+        names = ("stays.jpg", "changes.jpg", "forgotten.jpg", "late.jpg")
+        await index.write([point(name, 7) for name in names])
+        page = await index.scroll_vectors(ANY, limit=10)
+        await index.write([point("changes.jpg", 8, status=later), point("forgotten.jpg", 8, status=Status.GONE)])
+        # A look of a lower version is not written, and changes nothing.
+        await index.write([point("late.jpg", 6, status=Status.GONE)])
+        await index.sweep_gone(before_version=9)
+        tags = (Tag(tag="second", score=0.5),)
+        await index.set_tags(
+            [NewTags(one, look, tags, "second") for one, look in zip(page.ids, page.versions, strict=True)]
+        )
+        tagged = {one.payload.key for one in await everything(index) if one.payload.tags}
+        assert tagged == {"stays.jpg", "late.jpg"}
+
+    async def test_tags_are_counted_and_found_by_whatever_name_they_have(self, index: VectorIndex) -> None:
+        names = ("plain", "two words", 'a "quoted" one', "ねこ", "🐈", "back\\slash", "1", "null", "[]")
+        await index.write([tagged(f"{n}.jpg", {name: 1.0 - n / 10}) for n, name in enumerate(names)])
+        await index.write([tagged("all.jpg", dict.fromkeys(names, 0.05))])
+        counts = await index.facet(KeywordField.TAG, Where(), limit=20)
+        assert [(one.value, one.count) for one in counts] == [(name, 2) for name in sorted(names)]
+        for n, name in enumerate(names):
+            assert await keys(index, Where(tag=name)) == {f"{n}.jpg", "all.jpg"}
+            assert await keys(index, Where(tag=name, tag_score=1.0 - n / 10)) == {f"{n}.jpg"}
 
     async def test_a_later_look_is_written_over_new_tags(self, index: VectorIndex) -> None:
         await index.write([point("a.jpg", 7)])

@@ -5,14 +5,17 @@ from pathlib import Path
 
 import qdrant_edge as edge
 
+from schemas.collection import PAYLOAD_INDEXES
 from schemas.events import Tag
 from stores.edge import EdgeIndex
-from stores.edge_derived import INDEXES, key_starts
+from stores.edge_conversion import index_schema
+from stores.edge_derived import INDEXES, REPLACED, kept, key_starts
 from stores.filters import KeywordField, Match, Not, RangeField, Tagged
-from stores.vectors import Where
+from stores.vectors import FacetCount, Where
 from tests.unit.stores.index_points import METADATA, key_id, point
 
 COUNT = 1200
+TAGS = [{"tag": "cat", "score": 0.7}]
 NEWER = ("width", "height", *INDEXES)
 """Payload indexes that earlier releases did not make."""
 
@@ -22,14 +25,18 @@ async def earlier(folder: Path) -> Path:
     async with EdgeIndex(folder, "images__m") as index:
         await index.ensure(METADATA)
         points = [point(f"{n % 3}/{n}.jpg") for n in range(COUNT)]
-        tags = (Tag(tag="cat", score=0.7),)
+        tags = tuple(Tag.model_validate(one) for one in TAGS)
         await index.write(
             [replace(one, payload=one.payload.model_copy(update={"tags": tags, "width": 5})) for one in points]
         )
     shard = edge.EdgeShard.load(str(folder / "images__m" / "shard"))
     for name in NEWER:
         shard.update(edge.UpdateOperation.delete_field_index(name))
-    shard.update(edge.UpdateOperation.delete_payload([one.id for one in points], list(INDEXES)))
+    for name in REPLACED:
+        shard.update(edge.UpdateOperation.create_field_index(name, index_schema(PAYLOAD_INDEXES[name].value)))
+    ids = [one.id for one in points]
+    shard.update(edge.UpdateOperation.delete_payload(ids, list(INDEXES)))
+    shard.update(edge.UpdateOperation.set_payload(ids, {"tags": TAGS}))
     assert not set(NEWER) & set(shard.info().payload_schema)
     assert not set(INDEXES) & set(shard.retrieve([points[0].id], True, False)[0].payload or {})
     shard.close()
@@ -50,35 +57,44 @@ async def test_everything_is_found_and_ordered_after_the_first_start(tmp_path: P
         ):
             assert await index.count(where) == count, where
         assert len((await index.scroll_by(RangeField.WIDTH, Where(), descending=True, limit=COUNT)).points) == COUNT
-        assert [one.payload.width for one in before] == [5]
+        assert [(one.payload.width, one.payload.tags) for one in before] == [(5, (Tag(tag="cat", score=0.7),))]
+        assert await index.facet(KeywordField.TAG, Where(), limit=2) == [FacetCount("cat", COUNT)]
     shard = edge.EdgeShard.load(str(collection / "shard"))
     assert set(NEWER) <= set(shard.info().payload_schema)
+    assert not set(REPLACED) & set(shard.info().payload_schema)
     [record] = shard.retrieve([key_id("0/0.jpg")], True, False)
     assert (record.payload or {})["key_starts"] == key_starts("0/0.jpg")
+    assert (record.payload or {})["tags"] == '[["cat",0.7]]'
     shard.close()
 
 
 async def test_what_was_broken_off_is_finished_by_the_next_start(tmp_path: Path) -> None:
     collection = await earlier(tmp_path)
     shard = edge.EdgeShard.load(str(collection / "shard"))
-    shard.update(edge.UpdateOperation.set_payload([key_id("1/1.jpg")], {"key_starts": key_starts("1/1.jpg")}))
+    shard.update(edge.UpdateOperation.set_payload([key_id("1/1.jpg")], kept({"key": "1/1.jpg", "tags": TAGS})))
+    for name, kind in INDEXES.items():
+        shard.update(edge.UpdateOperation.create_field_index(name, index_schema(kind)))
+    shard.update(edge.UpdateOperation.delete_field_index(REPLACED[0]))
     shard.close()
     async with EdgeIndex(tmp_path, collection.name) as index:
         assert await index.count(Where(prefix="1/")) == COUNT // 3
+        assert await index.count(Where(tag="cat", tag_score=0.7)) == COUNT
+        assert await index.facet(KeywordField.TAG, Where(), limit=2) == [FacetCount("cat", COUNT)]
 
 
-async def test_what_is_derived_is_nobody_elses(tmp_path: Path) -> None:
+async def test_what_is_kept_beside_a_payload_is_not_read(tmp_path: Path) -> None:
     async with EdgeIndex(tmp_path, "images__m") as index:
         await index.ensure(METADATA)
         written = point("a/b.jpg", tags=("cat",))
         await index.write([written])
         channel = await index._connected()
-        for answer in (
-            await channel.ask("get", ids=[written.id.bytes], with_vectors=False),
-            (await channel.ask("scroll", where={}, limit=1, start=None, with_vectors=False))[0],
-            await channel.ask("ordered", field="indexed_at", where={}, descending=True, limit=1),
-        ):
-            assert answer[0][1] == written.payload.as_json()
         vector = written.vector.tobytes()  # type: ignore[union-attr]
-        [hit] = await channel.ask("search", vector=vector, limit=1, threshold=None, where={}, with_vectors=False)
-        assert hit[2] == written.payload.as_json()
+        for payload in (
+            (await channel.ask("get", ids=[written.id.bytes], with_vectors=False))[0][1],
+            (await channel.ask("scroll", where={}, limit=1, start=None, with_vectors=False))[0][0][1],
+            (await channel.ask("ordered", field="indexed_at", where={}, descending=True, limit=1))[0][1],
+            (await channel.ask("search", vector=vector, limit=1, threshold=None, where={}, with_vectors=False))[0][2],
+        ):
+            assert set(payload) == set(written.payload.as_json())
+        [read] = await index.get([written.id])
+        assert read.payload == written.payload
