@@ -24,8 +24,9 @@ FACET_GROWTH = 20
 """Values beyond the limit that are looked at for ties, since Edge has no order among them."""
 TIED = 4
 """How many times more points are asked for while points of the same score stand on both sides of the limit."""
-CANDIDATES, MOST_SCANNED = 400, 1000
-"""At least so many points are scored from their vectors; for more results than the second, all are: it is as quick."""
+CANDIDATES, MOST_SCANNED = (128, 512), 1000
+"""At least so many points are scored from their vectors, and where these do not tell, so many; for more results than
+the last number, all are: it is as quick."""
 MOST_SIFTED, SPARE = 700, 2.0
 """So many points are sifted at most, and so many times as many as should be needed: more than a filter's share of all
 points may hold for the nearest ones, or less."""
@@ -114,9 +115,11 @@ def _scanned(shard: edge.EdgeShard, vector: list[float], limit: int) -> list[edg
     """The nearest by their codes; None where these cannot tell."""
     if limit > MOST_SCANNED:
         return None
-    asked = max(CANDIDATES, 2 * limit)
-    found = _query(shard, vector, asked, CODES)
-    return found[:limit] if _told(found, asked, found[limit - 1 : limit], vector) else None
+    for asked in _depths(2 * limit):
+        found = _query(shard, vector, asked, CODES)
+        if _told(found, asked, found[limit - 1 : limit], vector):
+            return found[:limit]
+    return None
 
 
 def _sifted(
@@ -132,11 +135,17 @@ def _sifted(
     points = shard.info().points_count
     if not points or holds_for * MOST_SIFTED < limit * SPARE * points:
         return None
-    asked = max(CANDIDATES, math.ceil(limit * SPARE * points / holds_for))
-    found = _query(shard, vector, asked, CODES)
-    among = edge.Filter(must=[edge.HasIdCondition({hit.id for hit in found}), condition])
-    hits = _query(shard, vector, limit, VECTORS, among)
-    return hits if _told(found, asked, hits[limit - 1 : limit], vector) else None
+    for asked in _depths(math.ceil(limit * SPARE * points / holds_for)):
+        found = _query(shard, vector, asked, CODES)
+        among = edge.Filter(must=[edge.HasIdCondition({hit.id for hit in found}), condition])
+        hits = _query(shard, vector, limit, VECTORS, among)
+        if _told(found, asked, hits[limit - 1 : limit], vector):
+            return hits
+    return None
+
+
+def _depths(least: int) -> list[int]:
+    return sorted({max(least, several) for several in CANDIDATES})
 
 
 def _told(

@@ -255,13 +255,21 @@ class ProblemAnswer(BaseModel):
     remedy: str
 
 
+def json_bytes(body: Mapping[str, Any]) -> bytes:
+    """A JSON answer. Floats are written with the fewest digits that read back exactly.
+
+    Of a model, such as a payload, fields that are None are left out; what is None in a mapping is null.
+    """
+    return to_json(body, exclude_none=True)
+
+
 def json_response(body: Mapping[str, Any]) -> Response:
-    """A JSON answer. Floats are written with the fewest digits that read back exactly."""
-    return Response(to_json(body), media_type="application/json")
+    """A JSON answer, see `json_bytes`."""
+    return Response(json_bytes(body), media_type="application/json")
 
 
 def results_json(results: Sequence[Found]) -> list[dict[str, Any]]:
-    """Search results as JSON values."""
+    """Search results, for `json_bytes`."""
     return [
         {
             "id": str(one.id),
@@ -269,7 +277,7 @@ def results_json(results: Sequence[Found]) -> list[dict[str, Any]]:
             "key": one.payload.key,
             "score": float(one.score),
             "relevance": one.relevance,
-            "payload": one.payload.as_json(),
+            "payload": one.payload,
             "duplicates": one.duplicates,
         }
         for one in results
@@ -277,14 +285,14 @@ def results_json(results: Sequence[Found]) -> list[dict[str, Any]]:
 
 
 def image_json(point: StoredPoint) -> dict[str, Any]:
-    """One image as JSON values, with its vector where it was read."""
+    """One image, for `json_bytes`, with its vector where it was read."""
     image: dict[str, Any] = {
         "id": str(point.id),
         "bucket": point.payload.bucket,
         "key": point.payload.key,
         "etag": point.payload.etag,
         "version": point.payload.version,
-        "payload": point.payload.as_json(),
+        "payload": point.payload,
     }
     if point.vector is not None:
         image["vector"] = point.vector.tolist()
@@ -292,5 +300,5 @@ def image_json(point: StoredPoint) -> dict[str, Any]:
 
 
 def page_json(page: Page) -> dict[str, Any]:
-    """A page of images as JSON values."""
+    """A page of images, for `json_bytes`."""
     return {"images": [image_json(point) for point in page.points], "next_cursor": page.cursor}

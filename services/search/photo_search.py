@@ -8,9 +8,8 @@ from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic_core import to_json
 
-from services.search.answers import Result, json_response, results_json
+from services.search.answers import Result, json_bytes, json_response, results_json
 from services.search.body import read_form_file, too_large_image
 from services.search.filters.options import SearchOptions
 from services.search.limits import SearchLimits
@@ -101,7 +100,7 @@ def photo_search_router(searcher: Searcher, limits: SearchLimits, kept: KeptSear
         found = (await searcher.search([photo], options)).found
         search = uuid4()
         answer: dict[str, Any] = {"success": True, "search_id": str(search), "count": len(found)}
-        searches.keep(search, to_json(answer | {"results": results_json(found)}))
+        searches.keep(search, json_bytes(answer | {"results": results_json(found)}))
         return json_response(answer)
 
     @router.get(

@@ -75,7 +75,7 @@ def _group_json(group: Group) -> dict[str, object]:
             "bucket": one.payload.bucket,
             "key": one.payload.key,
             "score": one.score,
-            "payload": one.payload.as_json(),
+            "payload": one.payload,
         }
         for one in group.images
     ]

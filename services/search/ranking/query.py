@@ -1,7 +1,10 @@
 """Examples to results, page by page; and single images. Knows nothing of HTTP but its problems."""
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TypeAlias
 from uuid import UUID
 
 from schemas.collection import PointPayload, Status
@@ -18,12 +21,15 @@ from services.search.ranking.steps import Steps
 from stores.filters import Filter, RangeField
 from stores.vectors import ForeignCollection, Hit, Ranked, StoredPoint, Vector, VectorIndex, Where
 
-SPARE = 10
+SPARE = 5
 """How much further than a page a ranking is asked for, so that what came in before it costs no second question."""
 
 READ_DEPTH = 100
 """How much of a ranking is read with it, payloads and vectors: one question to the index in place of three, each of
 which waits for those of others."""
+
+Awaited: TypeAlias = "asyncio.Task[Scale | None]"
+"""A scale that is being made."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +98,10 @@ class Searcher:
         steps.done("embed")
         if vector is None:
             return Results([], None, steps.ms)
-        scale = await self._calibration.of(vector, images=_share_of_images(examples))
-        if options.sort.date is None:
-            return await self._by_relevance(vector, where, options, scale, place, digest, steps)
-        return await self._by_date(vector, where, options, scale, options.sort.date, place, digest, steps)
+        async with self._scale(vector, examples) as scale:
+            if options.sort.date is None:
+                return await self._by_relevance(vector, where, options, scale, place, digest, steps)
+            return await self._by_date(vector, where, options, scale, options.sort.date, place, digest, steps)
 
     async def best(
         self, examples: Sequence[Example], ranking: Ranking, *, limit: int
@@ -108,9 +114,9 @@ class Searcher:
         if vector is None:
             return [], Judged([])
         where = ranking.where(without=_indexed(examples))
-        scale = await self._calibration.of(vector, images=_share_of_images(examples))
-        _, judged, rest = await self._ranked(vector, where, ranking, scale, limit)
-        return rest[:limit], judged
+        async with self._scale(vector, examples) as scale:
+            _, judged, rest = await self._ranked(vector, where, ranking, scale, limit)
+            return rest[:limit], judged
 
     async def found(self, page: Sequence[Ranked], judged: Judged) -> list[Found]:
         """Results with what is known of them, without those that went since they were ranked."""
@@ -136,7 +142,7 @@ class Searcher:
         vector: Vector,
         where: Where,
         options: SearchOptions,
-        scale: Scale | None,
+        scale: Awaited,
         place: Place | None,
         digest: Digest,
         steps: Steps,
@@ -158,7 +164,7 @@ class Searcher:
         vector: Vector,
         where: Where,
         ranking: Ranking,
-        scale: Scale | None,
+        scale: Awaited,
         limit: int,
         place: Place | None = None,
     ) -> tuple[Sequence[Ranked], Judged, Sequence[Ranked]]:
@@ -168,7 +174,7 @@ class Searcher:
         """
         depth = min(RANKING_DEPTH, (place.depth if place else 0) + limit + SPARE)
         while True:
-            least = _least(ranking, scale)
+            least = await _least(ranking, scale)
             read: dict[UUID, Hit] = {}
             ranked: Sequence[Ranked]
             if depth <= READ_DEPTH:
@@ -189,14 +195,14 @@ class Searcher:
         vector: Vector,
         where: Where,
         options: SearchOptions,
-        scale: Scale | None,
+        scale: Awaited,
         date: RangeField,
         place: Place | None,
         digest: Digest,
         steps: Steps,
     ) -> Results:
         newest_first = options.sort.newest_first
-        ranked = await self._index.rank(vector, limit=DATED_DEPTH, threshold=_least(options, scale), where=where)
+        ranked = await self._index.rank(vector, limit=DATED_DEPTH, threshold=await _least(options, scale), where=where)
         judged = await self._judged(ranked, options, scale)
         steps.done("search")
         payloads = await self._payloads([one.id for one in judged.ranked], judged)
@@ -211,6 +217,16 @@ class Searcher:
         steps.done("payload")
         return Results(_found(page, payloads, judged), cursor, steps.ms)
 
+    @asynccontextmanager
+    async def _scale(self, vector: Vector, examples: Sequence[Example]) -> AsyncIterator[Awaited]:
+        """The scale of a query, which is made while the index looks for the nearest."""
+        making = asyncio.create_task(self._calibration.of(vector, images=_share_of_images(examples)))
+        try:
+            yield making
+        finally:
+            making.cancel()
+            await asyncio.gather(making, return_exceptions=True)
+
     async def _vector(self, examples: Sequence[Example]) -> Vector | None:
         """What is compared with the index; None where there is nothing to compare with."""
         # Images of the index are compared with their like, whatever model is loaded here.
@@ -219,13 +235,14 @@ class Searcher:
         return vector if comparable else None
 
     async def _judged(
-        self, ranked: Sequence[Ranked], ranking: Ranking, scale: Scale | None, read: Mapping[UUID, Hit] = {}
+        self, ranked: Sequence[Ranked], ranking: Ranking, scale: Awaited, read: Mapping[UUID, Hit] = {}
     ) -> Judged:
         if ranking.fold:
             folded = await self._folding.fold(ranked, read)
         else:
             folded = Folded(ranked, {}, {one: hit.payload for one, hit in read.items()})
-        relevance = scale.relevance if scale else lambda _: None
+        known = await scale
+        relevance = known.relevance if known else lambda _: None
         return Judged(folded.ranked, relevance, folded.duplicates, folded.payloads)
 
     async def _payloads(self, ids: Sequence[UUID], judged: Judged) -> dict[UUID, PointPayload]:
@@ -261,9 +278,10 @@ def _found(page: Sequence[Ranked], payloads: Mapping[UUID, PointPayload], judged
     ]
 
 
-def _least(ranking: Ranking, scale: Scale | None) -> float | None:
+async def _least(ranking: Ranking, scale: Awaited) -> float | None:
     """The least cosine of a result. Without a scale nothing is known to be no good match."""
-    bounds = [ranking.threshold, scale.good if scale and ranking.good_only else None]
+    known = await scale if ranking.good_only else None
+    bounds = [ranking.threshold, known.good if known else None]
     return max((bound for bound in bounds if bound is not None), default=None)
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from uuid import UUID
 
 import qdrant_edge as edge
 
@@ -34,7 +35,7 @@ async def earlier(folder: Path) -> Path:
         shard.update(edge.UpdateOperation.delete_field_index(name))
     for name in REPLACED:
         shard.update(edge.UpdateOperation.create_field_index(name, index_schema(PAYLOAD_INDEXES[name].value)))
-    ids = [one.id for one in points]
+    ids: list[UUID | int | str] = [one.id for one in points]
     shard.update(edge.UpdateOperation.delete_payload(ids, list(INDEXES)))
     shard.update(edge.UpdateOperation.set_payload(ids, {"tags": TAGS}))
     assert not set(NEWER) & set(shard.info().payload_schema)
