@@ -323,6 +323,7 @@ def test_filters_that_cover_the_page_keep_the_focus(browser: "Browser", server: 
 
 def test_the_focus_is_always_seen(visit: Visit) -> None:
     visit.open("?q=fox", ".meter")
+    visit.page.wait_for_selector("#filters:not(.first)")
     unseen = []
     for _ in range(30):
         visit.page.keyboard.press("Tab")

@@ -26,6 +26,16 @@ pytestmark = pytest.mark.slow
 SCENES = 120
 COPIES = 3
 VOCABULARY = "animal, bird, fish, fruit, vegetable, flower, vehicle, ship, building, musical instrument, clothes, sport"
+FIRST_SEEN = """
+window.firstSeen = {};
+new MutationObserver(() => {
+  const found = { ready: "html[data-ready]", listed: ".tile .open", shown: ".tile .shown" };
+  for (const [name, selector] of Object.entries(found)) {
+    if (!(name in firstSeen) && document.querySelector(selector)) firstSeen[name] = Date.now();
+  }
+}).observe(document, { subtree: true, childList: true, attributes: true });
+"""
+"""Notes in the page itself when something is there first: Playwright notices half a second later, on two cores."""
 SETTINGS = {
     "SIGHTLINE_ENCODER__MODEL": "sightline-small",
     "SIGHTLINE_TAGS__VOCABULARY": VOCABULARY.replace(", ", ","),
@@ -222,14 +232,13 @@ def test_the_first_view_is_usable_within_a_second_of_a_cold_start(
     for _ in range(3):  # a machine that is busy with other tests may spoil one
         port = free_port()
         with service(photos.folder, data_dir, port) as started, visiting(browser, started.url + "/") as visit:
-            begun = time.perf_counter()
+            visit.page.add_init_script(FIRST_SEEN)
+            begun = time.time()
             visit.page.goto(visit.url, wait_until="commit")
-            visit.page.wait_for_selector("html[data-ready]")
-            typed = time.perf_counter() - begun
-            visit.page.wait_for_selector(".tile .open")
-            listed = time.perf_counter() - begun
             visit.page.wait_for_selector(".tile .shown")
-            took.append((listed, typed, time.perf_counter() - begun))
+            seen = visit.page.evaluate("firstSeen")
+            typed, listed, shown = (seen[one] / 1000 - begun for one in ("ready", "listed", "shown"))
+            took.append((listed, typed, shown))
             visit.page.fill("#words", "a fox")
             assert started.stop() == 0
         if min(took)[0] < 1:

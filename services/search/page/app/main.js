@@ -40,12 +40,14 @@ photos();
 keyboard();
 views();
 showChips(asked);
-results.load("back");
+// What is asked for at the same time holds the first results up.
+results.load("back").finally(() => {
+  filters.load();
+  about();
+});
 liveStrip(asked, { open: show, arrived: countAgain() });
-filters.load();
 followAddress();
 addEventListener("popstate", followAddress);
-about();
 document.documentElement.dataset.ready = "";
 
 function searchBox() {
