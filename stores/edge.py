@@ -138,20 +138,17 @@ class EdgeIndex:
             return []
         dimension = await self._dimension()
         newest = newest_of_each(points)
-        wire = [
-            (
-                point.id.bytes,
-                payload_on_wire(point.payload),
-                None
-                if point.vector is None
-                else checked_vector(point.vector, dimension, f"point {point.id} ({point.payload.key})").tobytes(),
-            )
+        vectors = [
+            None
+            if point.vector is None
+            else checked_vector(point.vector, dimension, f"point {point.id} ({point.payload.key})").tobytes()
             for point in newest
         ]
         before: list[dict[str, Any] | None] = []
-        for chunk in chunks(wire, WRITE_CHUNK):
+        for chunk in chunks(list(zip(newest, vectors, strict=True)), WRITE_CHUNK):
             async with self._writing:
-                before += await self._ask("write", points=chunk)
+                wire = [(point.id.bytes, payload_on_wire(point.payload), vector) for point, vector in chunk]
+                before += await self._ask("write", points=wire)
         written = {
             point.id: fate(point.payload.version, point.payload.status.value, point.payload.etag, stored)
             for point, stored in zip(newest, before, strict=True)
@@ -224,9 +221,9 @@ class EdgeIndex:
         """Replace the tags of the points that are still indexed and of the version given; durable as `write` is."""
         if news and await self.metadata() is None:
             return
-        for chunk in chunks([tags_on_wire(one) for one in news], TAGS_CHUNK):
+        for chunk in chunks(news, TAGS_CHUNK):
             async with self._writing:
-                await self._ask("set_tags", news=chunk)
+                await self._ask("set_tags", news=[tags_on_wire(one) for one in chunk])
 
     async def count(self, where: Where) -> int:
         """How many points match, exactly."""

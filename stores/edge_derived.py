@@ -11,6 +11,7 @@ and scores 50: more than all the rest of writing tags. Nothing of this leaves `s
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -23,13 +24,14 @@ INDEXES = {KEY_STARTS: "integer_value", TAG_NUMBERS: "integer_value", TAG_CODES:
 REPLACED = ("tags[].tag", "tags[].score")
 """The payload indexes that other stores have, and whose work these do."""
 START_CHARACTERS = 8
-LEVELS = 8192
-"""Steps of a tag's score, the last one for 1 alone; on which side of the least score a point of the same step is, its
-tags tell."""
+OCTAVES, STEPS = 32, 256
+LEVELS = 2 * OCTAVES * STEPS
+"""Levels of a tag's score: 256 for each halving of its distance from 0 or 1, whichever is nearer, since models are sure
+of most tags; the last one for 1 alone. On which side of the least score a point of the same level is, its tags tell."""
 
 _START_BITS = 52
 _NUMBER_BITS = 62
-_TAG_BITS = 40
+_TAG_BITS = 39
 """A range is compared in float64: the number of a tag and its level together stay below 2^53."""
 _NAMES = 10_000
 """Tags whose numbers are remembered."""
@@ -90,8 +92,8 @@ def asked_codes(tag: str, least: float) -> tuple[int, int, int]:
     if least > 1:
         return base + LEVELS, base + LEVELS, base + LEVELS
     level = _level(least)
-    # A level that begins exactly at the least score leaves no doubt, and the last one holds a score of 1 alone.
-    sure = level if level / LEVELS == least or least == 1 else level + 1
+    # The last level holds a score of 1 alone, which leaves no doubt.
+    sure = level if level == LEVELS - 1 else level + 1
     return base + level, base + sure, base + LEVELS
 
 
@@ -107,7 +109,17 @@ def _lengths(text: str) -> list[int]:
 
 
 def _level(score: float) -> int:
-    return LEVELS - 1 if score >= 1 else min(LEVELS - 2, max(0, int(score * LEVELS)))
+    """Never lower for a higher score: frexp and 1 - score, of a half and more, are exact."""
+    if score >= 1:
+        return LEVELS - 1
+    return _steps(score) if score < 0.5 else LEVELS - 2 - _steps(1 - score)
+
+
+def _steps(distance: float) -> int:
+    if distance < 2.0**-OCTAVES:
+        return 0
+    mantissa, exponent = math.frexp(distance)
+    return min(OCTAVES * STEPS - 1, (exponent + OCTAVES) * STEPS + int((2 * mantissa - 1) * STEPS))
 
 
 @lru_cache(_NAMES)

@@ -105,11 +105,12 @@ def _tagged(shard: edge.EdgeShard, tag: str, least: float | None) -> Any:
     parts = [_codes(sure, end)] if sure < end else []
     if perhaps < sure:
         parts.append(edge.HasIdCondition(_of_at_least(shard, tag, least, _codes(perhaps, sure))))
-    return edge.Filter(should=parts)
+    # Without a part it would hold for every point.
+    return edge.Filter(should=parts) if parts else edge.HasIdCondition(set())
 
 
 def _of_at_least(shard: edge.EdgeShard, tag: str, least: float, doubtful: Any) -> set[UUID | int | str]:
-    """The points, of the few whose codes leave it open, that have the tag with a score of at least `least`."""
+    """The points, of those whose codes leave it open, that have the tag with a score of at least `least`."""
     found: set[UUID | int | str] = set()
     start: Any = None
     while True:

@@ -6,7 +6,7 @@ from typing import Any
 import qdrant_edge as edge
 
 from stores.edge_conversion import index_schema
-from stores.edge_derived import INDEXES, KEY_STARTS, REPLACED, kept, tags_of
+from stores.edge_derived import INDEXES, KEY_STARTS, REPLACED, kept
 
 CHUNK = 500
 """Points read in one go."""
@@ -31,6 +31,8 @@ def upgrade(shard: edge.EdgeShard) -> int:
     changed = 0
     if replaced := [name for name in REPLACED if name in shard.info().payload_schema]:
         changed += _kept_anew(shard, None)
+        # The indexes go from the disk at once, and must not be gone before what makes them needless is there.
+        shard.flush()
         for name in replaced:
             shard.update(edge.UpdateOperation.delete_field_index(name))
     return changed + _kept_anew(shard, edge.Filter(must=[edge.IsEmptyCondition(KEY_STARTS)]))
@@ -55,6 +57,6 @@ def _lacking(stored: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if "key" in stored and KEY_STARTS not in stored:
         fields["key"] = stored["key"]
-    if isinstance(stored.get("tags"), list):
-        fields["tags"] = tags_of(stored)
+    if isinstance(tags := stored.get("tags"), list) and tags:
+        fields["tags"] = tags
     return kept(fields) if fields else {}

@@ -1,8 +1,8 @@
 """Rates for the simulation, measured on the same stack before the run, with other pictures.
 
-A first few warm everything up. Then nothing happens for a while. Then lone images, one after the other: what a stage
-takes when it has nothing else to do. Then a backlog, made while the embedder is frozen: what an upload costs. Last its
-drain, without uploads: what the rest costs in full batches, and how much of the machine that can use.
+The first ones warm everything up and fill the machine. Then nothing happens for a while. Then lone images, one after
+the other: what a stage takes when it has nothing else to do. Then a backlog, made while the embedder is frozen: what an
+upload costs. Last its drain, without uploads: what the rest costs in full batches, and how much of the machine it uses.
 """
 
 import time
@@ -17,7 +17,8 @@ from benchmarks.load.record import Calibration
 from benchmarks.load.searching import images, indexed_count, journeys, wait_until
 from benchmarks.load.uploading import upload
 
-WARM = 100
+WARM = 400
+"""Uploaded as fast as it goes while all stages work: what the machine gives at most shows in these few seconds."""
 LONE = 40
 LONE_RATE = 2.5
 """Lone images a second: each is done long before the next."""

@@ -1,11 +1,14 @@
 """Processor time that several pieces of work share, as an operating system shares it: at any moment in equal parts."""
 
 import math
-from collections import Counter
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import simpy
+
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(eq=False)
@@ -68,12 +71,17 @@ class Processor:
             self._plan.callbacks.append(self._end)
 
     def _divide(self) -> None:
-        kinds = Counter(job.kind for job in self._jobs)
-        most = {id(job): min(job.most, self._limits.get(job.kind, math.inf) / kinds[job.kind]) for job in self._jobs}
-        left = self._cores
-        for at, job in enumerate(sorted(self._jobs, key=lambda one: most[id(one)])):
-            job.rate = min(most[id(job)], left / (len(self._jobs) - at))
-            left -= job.rate
+        """Equal shares for each kind, and of these for each of its jobs: a kind is a process, however many threads."""
+        kinds: dict[str, list[_Job]] = defaultdict(list)
+        for job in self._jobs:
+            kinds[job.kind].append(job)
+        wanted = {
+            kind: min(sum(job.most for job in jobs), self._limits.get(kind, math.inf)) for kind, jobs in kinds.items()
+        }
+        for kind, share in _shares(self._cores, wanted).items():
+            most = {number: job.most for number, job in enumerate(kinds[kind])}
+            for number, rate in _shares(share, most).items():
+                kinds[kind][number].rate = rate
 
     def _end(self, plan: simpy.Event) -> None:
         if plan is not self._plan:
@@ -84,3 +92,12 @@ class Processor:
         for job in ended:
             job.done.succeed()
         self._share()
+
+
+def _shares(whole: float, most: Mapping[K, float]) -> dict[K, float]:
+    """What each gets of the whole: equal parts, and what one cannot use goes to the others."""
+    shares = {}
+    for at, (name, wanted) in enumerate(sorted(most.items(), key=lambda one: one[1])):
+        shares[name] = min(wanted, whole / (len(most) - at))
+        whole -= shares[name]
+    return shares

@@ -197,6 +197,8 @@ class TestFilters:
         await index.write([point_with("a.jpg", tags=tags(cat=0.9))])
         await index.set_tags([NewTags(key_id("a.jpg"), 1, tags(cat=0.4, dog=0.8), "second")])
         assert await index.count(Where(tag="cat", tag_score=0.5)) == 0
+        assert await index.count(Where(tag="cat", tag_score=1.5)) == 0
+        assert await index.count(Where(filter=Not(Tagged("cat", 1.5)))) == 1
         assert await index.count(Where(tag="cat", tag_score=0.4)) == 1
         assert await index.count(Where(tag="dog", tag_score=0.8)) == 1
 

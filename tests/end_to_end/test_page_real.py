@@ -29,9 +29,10 @@ VOCABULARY = "animal, bird, fish, fruit, vegetable, flower, vehicle, ship, build
 FIRST_SEEN = """
 window.firstSeen = {};
 new MutationObserver(() => {
+  const seen = (selector) => document.querySelector(selector)?.checkVisibility({ visibilityProperty: true });
   const found = { ready: "html[data-ready]", listed: ".tile .open", shown: ".tile .shown" };
   for (const [name, selector] of Object.entries(found)) {
-    if (!(name in firstSeen) && document.querySelector(selector)) firstSeen[name] = Date.now();
+    if (!(name in firstSeen) && seen(selector)) firstSeen[name] = Date.now();
   }
 }).observe(document, { subtree: true, childList: true, attributes: true });
 """

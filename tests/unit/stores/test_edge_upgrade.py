@@ -4,21 +4,29 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
+import numpy as np
 import qdrant_edge as edge
+from hypothesis import given
+from hypothesis import strategies as st
 
-from schemas.collection import PAYLOAD_INDEXES
+from schemas.collection import PAYLOAD_INDEXES, Status
 from schemas.events import Tag
 from stores.edge import EdgeIndex
 from stores.edge_conversion import index_schema
-from stores.edge_derived import INDEXES, REPLACED, kept, key_starts
+from stores.edge_derived import INDEXES, REPLACED, asked_codes, kept, key_starts, tag_codes
 from stores.filters import KeywordField, Match, Not, RangeField, Tagged
-from stores.vectors import FacetCount, Where
+from stores.vectors import FacetCount, Point, Where
 from tests.unit.stores.index_points import METADATA, key_id, point
 
 COUNT = 1200
 TAGS = [{"tag": "cat", "score": 0.7}]
 NEWER = ("width", "height", *INDEXES)
 """Payload indexes that earlier releases did not make."""
+
+
+def others() -> list[Point]:
+    """Points without tags."""
+    return [point("plain.jpg"), point("gone.jpg", status=Status.GONE), point("bad.jpg", status=Status.REJECTED)]
 
 
 async def earlier(folder: Path) -> Path:
@@ -38,6 +46,10 @@ async def earlier(folder: Path) -> Path:
     ids: list[UUID | int | str] = [one.id for one in points]
     shard.update(edge.UpdateOperation.delete_payload(ids, list(INDEXES)))
     shard.update(edge.UpdateOperation.set_payload(ids, {"tags": TAGS}))
+    for one in others():
+        fields = {**one.payload.as_json(), "tags": []}
+        vector = {} if one.vector is None else one.vector.tolist()
+        shard.update(edge.UpdateOperation.upsert_points([edge.Point(one.id, vector, fields)]))
     assert not set(NEWER) & set(shard.info().payload_schema)
     assert not set(INDEXES) & set(shard.retrieve([points[0].id], True, False)[0].payload or {})
     shard.close()
@@ -53,13 +65,19 @@ async def test_everything_is_found_and_ordered_after_the_first_start(tmp_path: P
             (Where(prefix="1/10"), 39),
             (Where(tag="cat", tag_score=0.6), COUNT),
             (Where(tag="cat", tag_score=0.8), 0),
-            (Where(filter=Not(Tagged("cat", 0.7))), 0),
+            (Where(filter=Not(Tagged("cat", 0.7))), 1),
             (Where(filter=Match(KeywordField.TAG, "cat")), COUNT),
         ):
             assert await index.count(where) == count, where
         assert len((await index.scroll_by(RangeField.WIDTH, Where(), descending=True, limit=COUNT)).points) == COUNT
         assert [(one.payload.width, one.payload.tags) for one in before] == [(5, (Tag(tag="cat", score=0.7),))]
         assert await index.facet(KeywordField.TAG, Where(), limit=2) == [FacetCount("cat", COUNT)]
+        for other in others():
+            [read] = await index.get([other.id], with_vectors=True)
+            assert read.payload == other.payload
+            assert (read.vector is None) is (other.vector is None)
+        [tagged] = await index.get([key_id("1/1.jpg")], with_vectors=True)
+        np.testing.assert_allclose(tagged.vector, point("1/1.jpg").vector, atol=1e-6)  # type: ignore[arg-type]
     shard = edge.EdgeShard.load(str(collection / "shard"))
     assert set(NEWER) <= set(shard.info().payload_schema)
     assert not set(REPLACED) & set(shard.info().payload_schema)
@@ -81,6 +99,14 @@ async def test_what_was_broken_off_is_finished_by_the_next_start(tmp_path: Path)
         assert await index.count(Where(prefix="1/")) == COUNT // 3
         assert await index.count(Where(tag="cat", tag_score=0.7)) == COUNT
         assert await index.facet(KeywordField.TAG, Where(), limit=2) == [FacetCount("cat", COUNT)]
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=50))
+def test_a_higher_score_has_no_lower_code(scores: list[float]) -> None:
+    codes = tag_codes({"tag": "cat", "score": score} for score in sorted({0.0, 0.5, 1.0, *scores}))
+    assert codes == sorted(codes)
+    assert (codes[0], codes[-1]) == (asked_codes("cat", 0)[0], asked_codes("cat", 1)[0])
+    assert codes[-1] not in codes[:-1]
 
 
 async def test_what_is_kept_beside_a_payload_is_not_read(tmp_path: Path) -> None:

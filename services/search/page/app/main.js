@@ -15,6 +15,7 @@ import { fillTexts, loadTexts, t } from "./texts.js";
 import { themeSwitch } from "./theme.js";
 
 const COUNTS_EVERY_MS = 10_000;
+const BESIDES_AFTER_MS = 800;
 
 await loadTexts();
 for (const element of document.querySelectorAll("[data-icon]")) element.prepend(icon(element.dataset.icon));
@@ -40,8 +41,8 @@ photos();
 keyboard();
 views();
 showChips(asked);
-// What is asked for at the same time holds the first results up.
-results.load("back").finally(() => {
+// What is asked for at the same time holds the first results up; a search that takes long must not hold up all else.
+Promise.race([results.load("back"), new Promise((done) => setTimeout(done, BESIDES_AFTER_MS))]).finally(() => {
   filters.load();
   about();
 });
