@@ -190,7 +190,6 @@ class EdgeCollection:
             edge.ScrollRequest(limit=limit, filter=swept(before_version), with_payload=False)
         )
         if found:
-            self._looks.changed(id_bytes(record.id) for record in found)
             self._shard.update(edge.UpdateOperation.delete_points([record.id for record in found]))
             self._unflushed += len(found)
         return following is not None

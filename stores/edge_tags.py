@@ -37,7 +37,8 @@ class TagNames:
 class Looks:
     """Which looks the points are of whose vectors were handed out last, so that new tags need not read that again.
 
-    Whoever writes to a point or deletes it says so: what is remembered is what is stored.
+    Whoever writes to a point says so: what is remembered is what is stored. Only `gone` points are deleted, which have
+    no vector.
     """
 
     def __init__(self) -> None:

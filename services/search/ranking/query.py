@@ -28,7 +28,7 @@ READ_DEPTH = 100
 """How much of a ranking is read with it, payloads and vectors: one question to the index in place of three, each of
 which waits for those of others."""
 
-Awaited: TypeAlias = "asyncio.Task[Scale | None]"
+ScaleTask: TypeAlias = "asyncio.Task[Scale | None]"
 """A scale that is being made."""
 
 
@@ -142,7 +142,7 @@ class Searcher:
         vector: Vector,
         where: Where,
         options: SearchOptions,
-        scale: Awaited,
+        scale: ScaleTask,
         place: Place | None,
         digest: Digest,
         steps: Steps,
@@ -164,7 +164,7 @@ class Searcher:
         vector: Vector,
         where: Where,
         ranking: Ranking,
-        scale: Awaited,
+        scale: ScaleTask,
         limit: int,
         place: Place | None = None,
     ) -> tuple[Sequence[Ranked], Judged, Sequence[Ranked]]:
@@ -195,7 +195,7 @@ class Searcher:
         vector: Vector,
         where: Where,
         options: SearchOptions,
-        scale: Awaited,
+        scale: ScaleTask,
         date: RangeField,
         place: Place | None,
         digest: Digest,
@@ -218,7 +218,7 @@ class Searcher:
         return Results(_found(page, payloads, judged), cursor, steps.ms)
 
     @asynccontextmanager
-    async def _scale(self, vector: Vector, examples: Sequence[Example]) -> AsyncIterator[Awaited]:
+    async def _scale(self, vector: Vector, examples: Sequence[Example]) -> AsyncIterator[ScaleTask]:
         """The scale of a query, which is made while the index looks for the nearest."""
         making = asyncio.create_task(self._calibration.of(vector, images=_share_of_images(examples)))
         try:
@@ -235,7 +235,7 @@ class Searcher:
         return vector if comparable else None
 
     async def _judged(
-        self, ranked: Sequence[Ranked], ranking: Ranking, scale: Awaited, read: Mapping[UUID, Hit] = {}
+        self, ranked: Sequence[Ranked], ranking: Ranking, scale: ScaleTask, read: Mapping[UUID, Hit] = {}
     ) -> Judged:
         if ranking.fold:
             folded = await self._folding.fold(ranked, read)
@@ -278,7 +278,7 @@ def _found(page: Sequence[Ranked], payloads: Mapping[UUID, PointPayload], judged
     ]
 
 
-async def _least(ranking: Ranking, scale: Awaited) -> float | None:
+async def _least(ranking: Ranking, scale: ScaleTask) -> float | None:
     """The least cosine of a result. Without a scale nothing is known to be no good match."""
     known = await scale if ranking.good_only else None
     bounds = [ranking.threshold, known.good if known else None]
