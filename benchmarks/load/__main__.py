@@ -37,6 +37,8 @@ STEADY_RATE = 20.0
 SEARCH_EVERY = 25
 QUIET_SECONDS = 6.0
 DRAIN_PATIENCE = 240.0
+SCRAPES_MISSED = 0.02
+"""The share of a process's scrapes that may fail: they come every second, have one second, and the machine is full."""
 
 
 def main() -> int:
@@ -168,8 +170,10 @@ def _others(processors: list[Series]) -> list[float]:
 
 
 def _scrapes(prometheus: Prometheus, began: float, ended: float) -> list[str]:
-    failed = prometheus.at(f"sum by (process) (count_over_time((up == 0)[{ended - began:.0f}s:1s]))", ended)
-    return [f"{one['metric']['process']} could not be scraped {one['value'][1]} times" for one in failed]
+    failed = prometheus.at(f"1 - avg by (process) (avg_over_time(up[{ended - began:.0f}s])) > {SCRAPES_MISSED}", ended)
+    return [
+        f"{one['metric']['process']} could not be scraped {float(one['value'][1]):.0%} of the time" for one in failed
+    ]
 
 
 def _sizes(folder: Path, lag: LagWatch) -> dict[str, object]:
