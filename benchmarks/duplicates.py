@@ -118,7 +118,7 @@ async def bench(images: int, folder: Path) -> None:
         app = create_app(index, engine, probes=Probes(), registry=CollectorRegistry())
         transport = httpx.ASGITransport(app)
         client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://search"))
-        asker = Asker(client, index)
+        asker = Asker(app, index)
         for _ in range(20):
             await asker.ask(Timings(), {})
         for kind in DuplicateKind:

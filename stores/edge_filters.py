@@ -48,6 +48,24 @@ def edge_filter(where: dict[str, Any], shard: edge.EdgeShard, *, searched: bool 
     return edge.Filter(must=must or None, must_not=must_not or None) if must or must_not else None
 
 
+def parts_of(where: dict[str, Any]) -> int:
+    """How many comparisons a condition consists of."""
+    return sum(map(_parts, where.get("filter", ()))) + bool(where.get("without"))
+
+
+def _parts(wire: Sequence[Any]) -> int:
+    kind, *rest = wire
+    match kind:
+        case "all" | "any":
+            return sum(map(_parts, rest[0]))
+        case "not":
+            return _parts(rest[0])
+        case "tag":
+            # With a score: the codes that are sure, the points that are not, and either of the two.
+            return 1 if rest[1] is None else 3
+    return 1
+
+
 def _flat(wires: Iterable[Sequence[Any]]) -> Iterable[Sequence[Any]]:
     for wire in wires:
         if wire[0] == "all":

@@ -16,7 +16,7 @@ import qdrant_edge as edge
 from stores.edge_config import CODES, VECTORS, code_error
 from stores.edge_conversion import PAYLOAD, floats, id_bytes, record_on_wire
 from stores.edge_derived import TAG_NUMBERS
-from stores.edge_filters import TAG, edge_filter
+from stores.edge_filters import TAG, edge_filter, parts_of
 from stores.edge_tags import TagNames
 
 FACET_SLACK = 1000
@@ -27,9 +27,12 @@ TIED = 4
 CANDIDATES, MOST_SCANNED = (128, 512), 1000
 """At least so many points are scored from their vectors, and where these do not tell, so many; for more results than
 the last number, all are: it is as quick."""
-MOST_SIFTED, SPARE = 700, 2.0
-"""So many points are sifted at most, and so many times as many as should be needed: more than a filter's share of all
-points may hold for the nearest ones, or less."""
+SPARE, FIRST = 2.0, 1.3
+"""So many times as many points are sifted as should be needed, since a filter may hold for less of the nearest than of
+all; so many of them first."""
+WALK, SCAN, SIFT = 0.33, 0.033, 6.0
+"""Microseconds, of 256 dimensions: for a point that one condition holds for, as Edge walks through them; for a code
+that is scanned; for a candidate that is handed out, and looked for again with the condition."""
 
 
 def search(
@@ -93,10 +96,11 @@ def _best(
 ) -> list[tuple[float, bytes]]:
     """Scores above the threshold, negated, and ids, in order."""
     numbers, condition = floats(vector), edge_filter(where, shard, searched=True)
+    parts = parts_of(where)
     least = -math.inf if threshold is None else threshold
     asked = limit + 1
     while True:
-        hits = _nearest(shard, numbers, asked, condition)
+        hits = _nearest(shard, numbers, asked, condition, parts)
         if len(hits) < asked or hits[-1].score <= least or hits[limit - 1].score != hits[-1].score:
             break
         asked *= TIED
@@ -104,10 +108,10 @@ def _best(
 
 
 def _nearest(
-    shard: edge.EdgeShard, vector: list[float], limit: int, condition: edge.Filter | None
+    shard: edge.EdgeShard, vector: list[float], limit: int, condition: edge.Filter | None, parts: int
 ) -> list[edge.ScoredPoint]:
     """The nearest, best first; which of those that tie for the last place are there is chance."""
-    found = _scanned(shard, vector, limit) if condition is None else _sifted(shard, vector, limit, condition)
+    found = _scanned(shard, vector, limit) if condition is None else _sifted(shard, vector, limit, condition, parts)
     return _query(shard, vector, limit, VECTORS, condition) if found is None else found
 
 
@@ -123,25 +127,40 @@ def _scanned(shard: edge.EdgeShard, vector: list[float], limit: int) -> list[edg
 
 
 def _sifted(
-    shard: edge.EdgeShard, vector: list[float], limit: int, condition: edge.Filter
+    shard: edge.EdgeShard, vector: list[float], limit: int, condition: edge.Filter, parts: int
 ) -> list[edge.ScoredPoint] | None:
-    """The nearest of all points, as far as the condition holds for them; None where these are too few.
+    """The nearest of all points, as far as the condition, which has so many parts, holds for them.
 
     Edge looks at a condition for every point that it might score, scattered over memory, and at each part of it: over
     100,000 points that takes up to ten times as long as to score them all. Where the condition holds for many, it also
-    holds for enough of a few hundred that are nearest.
+    holds for enough of a few hundred that are nearest. None where Edge's way is the quicker one, or these are too few.
     """
     holds_for = shard.count(edge.CountRequest(exact=False, filter=condition))
     points = shard.info().points_count
-    if not points or holds_for * MOST_SIFTED < limit * SPARE * points:
+    if not holds_for:
         return None
-    for asked in _depths(math.ceil(limit * SPARE * points / holds_for)):
+    needed = limit * points / holds_for
+    if holds_for * parts * WALK < points * SCAN + max(CANDIDATES[0], SPARE * needed) * SIFT:
+        return None
+    for asked in _depths(math.ceil(SPARE * needed)):
         found = _query(shard, vector, asked, CODES)
-        among = edge.Filter(must=[edge.HasIdCondition({hit.id for hit in found}), condition])
-        hits = _query(shard, vector, limit, VECTORS, among)
+        hits = _among(shard, vector, limit, condition, found[: math.ceil(FIRST * needed)])
+        if len(hits) < limit:
+            hits = _among(shard, vector, limit, condition, found)
         if _told(found, asked, hits[limit - 1 : limit], vector):
             return hits
     return None
+
+
+def _among(
+    shard: edge.EdgeShard,
+    vector: list[float],
+    limit: int,
+    condition: edge.Filter,
+    found: Sequence[edge.ScoredPoint],
+) -> list[edge.ScoredPoint]:
+    among = edge.Filter(must=[edge.HasIdCondition({hit.id for hit in found}), condition])
+    return _query(shard, vector, limit, VECTORS, among)
 
 
 def _depths(least: int) -> list[int]:

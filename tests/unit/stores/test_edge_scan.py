@@ -1,7 +1,9 @@
 """The codes by which Edge scans, and the nearest of all that are sifted, change no answer."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+import math
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -15,9 +17,9 @@ from schemas.events import EncoderIdentity
 from stores import edge_queries
 from stores.edge import EdgeIndex
 from stores.edge_config import NEVER
-from stores.edge_filters import edge_filter
+from stores.edge_filters import edge_filter, parts_of
 from stores.edge_wire import ranked, where_on_wire
-from stores.filters import AnyOf, Between, KeywordField, Match, Not, RangeField
+from stores.filters import AllOf, AnyOf, Between, KeywordField, Match, Not, RangeField
 from stores.vectors import Point, Vectors, Where
 from tests.unit.stores.index_points import NOW, point
 
@@ -105,26 +107,77 @@ async def test_the_nearest_are_the_nearest_and_have_their_cosines(
         assert [(one.id, one.score) for one in same] == [(hit.id, hit.score) for hit in hits]
 
 
-@pytest.mark.parametrize(("kind", "limit"), [("most", 20), ("a third", 20), ("two ends", 20), ("not some", 250)])
-async def test_a_broad_filter_is_looked_at_for_the_nearest_alone(folder: Path, kind: str, limit: int) -> None:
-    async with EdgeIndex(folder, "images__m") as index:
-        await index.ensure(METADATA)
-        await index.write(POINTS)
-    shard = edge.EdgeShard.load(str(folder / "images__m" / "shard"))
-    where, condition = SIFTED[kind]
-    wire = where_on_wire(where, of_vectors=True)
-    holds = edge_filter(wire, shard)
-    assert holds is not None
-    sifted = edge_queries._sifted(shard, ROWS[900].tolist(), limit, holds)
-    expected = nearest(ROWS[900], limit, np.array([condition(n) for n in range(COUNT)]))
-    assert sifted is not None
-    assert [hit.score for hit in sifted] == pytest.approx([score for _, score in expected], abs=3e-7)
-    # And up to a score, the last digit included.
-    least = sifted[limit // 2].score
-    ids, scores = edge_queries.rank(shard, ROWS[900].tobytes(), limit, float(np.nextafter(np.float32(least), -1)), wire)
-    above = [hit for hit in sifted if hit.score >= least]
-    assert [one.score for one in ranked((ids, scores))] == [hit.score for hit in above]
+@pytest.fixture
+def shard(folder: Path, index: EdgeIndex, tmp_path: Path) -> Iterator[edge.EdgeShard]:
+    """A copy of the shard with all the points, in this process."""
+    shutil.copytree(folder / "images__m" / "shard", tmp_path / "shard")
+    shard = edge.EdgeShard.load(str(tmp_path / "shard"))
+    yield shard
     shard.close()
+
+
+def sifted(shard: edge.EdgeShard, query: np.ndarray, limit: int, where: Where) -> list[edge.ScoredPoint] | None:
+    """The answer by the nearest of all points alone."""
+    wire = where_on_wire(where, of_vectors=True)
+    condition = edge_filter(wire, shard)
+    assert condition is not None
+    return edge_queries._sifted(shard, query.tolist(), limit, condition, parts_of(wire))
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("most", 20), ("a third", 20), ("two ends", 20), ("not some", 250)])
+def test_a_broad_filter_is_looked_at_for_the_nearest_alone(
+    shard: edge.EdgeShard, monkeypatch: pytest.MonkeyPatch, kind: str, limit: int
+) -> None:
+    monkeypatch.setattr(edge_queries, "WALK", math.inf)
+    where, condition = SIFTED[kind]
+    holds = np.array([condition(n) for n in range(COUNT)])
+    for n in (900, 1500, 2300):
+        found = sifted(shard, ROWS[n], limit, where)
+        expected = nearest(ROWS[n], limit, holds)
+        assert found is not None
+        assert [hit.score for hit in found] == pytest.approx([score for _, score in expected], abs=3e-7)
+        # And up to a score, the last digit included.
+        least = found[limit // 2].score
+        bound = float(np.nextafter(np.float32(least), -1))
+        wire = where_on_wire(where, of_vectors=True)
+        ids, scores = edge_queries.rank(shard, ROWS[n].tobytes(), limit, bound, wire)
+        above = [hit for hit in found if hit.score >= least]
+        assert [one.score for one in ranked((ids, scores))] == [hit.score for hit in above]
+
+
+@pytest.mark.parametrize("cosine", [1.0, 0.0, -1.0])
+def test_a_filter_that_holds_for_other_images_than_the_nearest_loses_none(
+    shard: edge.EdgeShard, monkeypatch: pytest.MonkeyPatch, cosine: float
+) -> None:
+    monkeypatch.setattr(edge_queries, "WALK", math.inf)
+    # Of the best groups none, of the worst all, or the other way round; half of all points in each case.
+    query = ROWS[900]
+    order = np.argsort(ROWS @ query)
+    half = {int(n) for n in (order[: COUNT // 2] if cosine < 0 else order[COUNT // 2 :])}
+    if cosine == 0:
+        half = set(range(0, COUNT, 2))
+    without = tuple(POINTS[n].id for n in range(COUNT) if n not in half)
+    where = Where(bucket="photos", without=without)
+    ids, scores = edge_queries.rank(shard, query.tobytes(), 40, None, where_on_wire(where, of_vectors=True))
+    expected = nearest(query, 40, np.array([n in half for n in range(COUNT)]))
+    assert [one.score for one in ranked((ids, scores))] == pytest.approx([score for _, score in expected], abs=3e-7)
+
+
+def test_edge_walks_where_a_filter_holds_for_few_and_the_nearest_are_sifted_where_for_many(
+    shard: edge.EdgeShard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if there were a hundred times as many points.
+    for name, times in (("WALK", 100), ("SCAN", 100)):
+        monkeypatch.setattr(edge_queries, name, times * getattr(edge_queries, name))
+    few = Where(filter=Between(RangeField.SIZE, 500, 700))
+    assert sifted(shard, ROWS[900], 20, few) is None
+    many = Where(filter=Between(RangeField.SIZE, 500, None))
+    assert sifted(shard, ROWS[900], 20, many) is not None
+    # Each part is looked at for each point.
+    several = Where(filter=AllOf((Between(RangeField.SIZE, 500, 750), *(Not(Match(KeywordField.CAMERA, "1")),) * 5)))
+    alone = Where(filter=Between(RangeField.SIZE, 500, 750))
+    assert sifted(shard, ROWS[600], 20, alone) is None
+    assert sifted(shard, ROWS[600], 20, several) is not None
 
 
 def copies(cosine: float, count: int) -> Vectors:
