@@ -10,10 +10,9 @@
 # With a list of all that is in the image, and how it was made, attached to it in the registry:
 #   docker buildx build --target indexer --sbom=true --provenance=true --push -t registry.example/sightline-indexer:0.1.0 .
 
-# The base is pinned by version only. Such a tag is pushed again, with the same Python, when Debian mends something: a later
-# build may have other bytes. To have the very same ones, add the digest here, or give it: --build-arg
-# PYTHON=python:3.11.14-slim-bookworm@sha256:... (`docker buildx imagetools inspect python:3.11.14-slim-bookworm` shows it).
-ARG PYTHON=python:3.11.14-slim-bookworm
+# By digest, of the index for all architectures: a tag is pushed again, with the same Python, when Debian mends something.
+# A newer one is shown by `docker buildx imagetools inspect python:3.11.14-slim-bookworm`.
+ARG PYTHON=python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d
 
 FROM ${PYTHON} AS build
 # Whoever scans for --sbom looks into this stage too.

@@ -94,7 +94,7 @@ def test_the_bucket_is_made_once_and_its_events_go_to_kafka(monkeypatch: pytest.
 
 
 def test_qdrant_is_one_that_is_not_refused() -> None:
-    image, _, version = COMPOSE["services"]["qdrant"]["image"].partition(":v")
+    image, _, version = COMPOSE["services"]["qdrant"]["image"].partition("@")[0].partition(":v")
     assert image == "qdrant/qdrant"
     assert tuple(map(int, version.split(".")))[:2] >= (1, 19)
 
@@ -107,7 +107,8 @@ def test_everything_that_is_waited_for_exists() -> None:
 def test_every_image_has_a_version_and_every_port_stays_on_this_machine() -> None:
     for name, defined in COMPOSE["services"].items():
         if "build" not in defined:
-            assert re.search(r":(v?\d+\.\d+|RELEASE\.\d{4}-)", defined["image"]), name
+            pinned = r".+:(v?\d+\.\d+|RELEASE\.\d{4}-)\S*@sha256:[0-9a-f]{64}"
+            assert re.fullmatch(pinned, defined["image"]), f"{name}: {defined['image']} is not pinned"
         assert all(port.startswith("127.0.0.1:") for port in defined.get("ports", [])), name
 
 

@@ -1,6 +1,7 @@
 """deploy/k8s: what is deployed exists in the code, is allowed to run, scales with its backlog, and stops in time."""
 
 import copy
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -95,8 +96,11 @@ def test_everything_is_in_one_namespace_and_no_image_is_without_a_version(folder
     ]
     assert not outside
     for name, pod in pods(built(folder)):
-        tag = pod["containers"][0]["image"].rpartition(":")[2]
+        image, _, digest = pod["containers"][0]["image"].partition("@sha256:")
+        tag = image.rpartition(":")[2]
         assert any(letter.isdigit() for letter in tag), f"{name}: an image without a version changes under one's feet"
+        # What is built here has its digest only once it is pushed.
+        assert image.startswith("sightline-") or re.fullmatch(r"[0-9a-f]{64}", digest), f"{name}: not pinned by digest"
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
