@@ -299,15 +299,19 @@ def test_search_without_torch_finds_by_words_and_by_photo(embeds: str, encoder: 
 def test_search_stands_for_no_model_whose_vectors_it_does_not_get(encoder: dict[str, str], tmp_path: Path) -> None:
     photos, data = tmp_path / "photos", tmp_path / "data"
     draw_samples(photos, 1, seed=5, sizes=((200, 150),))
-    for model, sentence in (("sightline-small", "there is no"), ("hashing", "no longer makes the vectors")):
-        if model == "hashing":
-            # As long as the vectors that the encoder makes, and others.
-            assert run_command("index", photos, "--data-dir", data).returncode == 0
-        standing = encoder | {"SIGHTLINE_REMOTE__MODEL": model, "SIGHTLINE_PORT": str(free_port())}
-        standing |= {"SIGHTLINE_DATA_DIR": str(data)}
-        with running("search-remote", ["run", "search"], standing, tmp_path / "search.log") as search:
-            assert search.process.wait(60) != 0
-        assert sentence in search.log.read_text()
+    standing = encoder | {"SIGHTLINE_PORT": str(free_port()), "SIGHTLINE_DATA_DIR": str(data)}
+    nothing_indexed = standing | {"SIGHTLINE_REMOTE__MODEL": "sightline-small"}
+    with running("search-remote", ["run", "search"], nothing_indexed, tmp_path / "waits.log") as search:
+        # The embedder that makes the index may start later.
+        wait_for(lambda: "there is no" in search.log.read_text(), "the sentence")
+        assert (search.ask("/livez"), search.ask("/readyz")) == (200, 503)
+        assert search.process.poll() is None
+    # As long as the vectors that the encoder makes, and others.
+    assert run_command("index", photos, "--data-dir", data).returncode == 0
+    other = standing | {"SIGHTLINE_REMOTE__MODEL": "hashing"}
+    with running("search-remote", ["run", "search"], other, tmp_path / "search.log") as search:
+        assert search.process.wait(60) != 0
+    assert "no longer makes the vectors" in search.log.read_text()
 
 
 def test_whoever_writes_stands_for_no_other_model(encoder: dict[str, str], tmp_path: Path) -> None:
