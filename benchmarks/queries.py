@@ -115,17 +115,20 @@ class Asker:
     async def ask(self, timings: Timings, query: Mapping[str, str]) -> None:
         """One search by words. Raises `Refused`."""
         scope = search_scope({"q": next(self.texts), **query})
-        used, started = self._processors(), time.perf_counter()
+        # What reading /proc takes is in neither.
+        used = self._index_ms() + time.process_time() * 1000
+        started = time.perf_counter()
         status, body = await answered(self.app, scope)
         ms = (time.perf_counter() - started) * 1000
+        used = time.process_time() * 1000 + self._index_ms() - used
         if status != 200:
             raise Refused(f"{status}: {body.decode()}")
-        timings.add(ms, self._processors() - used, json.loads(body))
+        timings.add(ms, used, json.loads(body))
 
-    def _processors(self) -> float:
-        """Milliseconds that this process and that of the index have used; without /proc those of this one alone."""
+    def _index_ms(self) -> float:
+        """Milliseconds of processor that the process of the index has used; 0 without /proc."""
         threads = Path(f"/proc/{self.index.process_id}/task").glob("*/schedstat")
-        return time.process_time() * 1000 + sum(int(one.read_text().split()[0]) for one in threads) / 1e6
+        return sum(int(one.read_text().split()[0]) for one in threads) / 1e6
 
 
 def search_scope(query: Mapping[str, str]) -> dict[str, Any]:

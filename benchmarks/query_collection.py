@@ -49,6 +49,7 @@ def filter_kinds(tag: str, rare_tag: str) -> list[FilterKind]:
         FilterKind("format, most images", {"format": "jpeg"}),
         FilterKind("taken, all dated images", {"taken_after": "2000-01-01"}),
         FilterKind("taken, one year", {"taken_after": "2019-01-01", "taken_before": "2020-01-01"}),
+        FilterKind("taken, a year and a half", {"taken_after": "2019-01-01", "taken_before": "2020-07-01"}),
         FilterKind("taken, one day", {"taken_after": "2019-05-03", "taken_before": "2019-05-04"}),
         FilterKind("uploaded, half", {"uploaded_before": "2024-06-01"}),
         FilterKind("size, half", {"size_min": "3000000"}),

@@ -49,7 +49,7 @@ def edge_filter(where: dict[str, Any], shard: edge.EdgeShard, *, searched: bool 
 
 
 def parts_of(where: dict[str, Any]) -> int:
-    """How many comparisons a condition consists of."""
+    """How many conditions there are for a point to be looked at with, more or less."""
     return sum(map(_parts, where.get("filter", ()))) + bool(where.get("without"))
 
 

@@ -27,12 +27,12 @@ TIED = 4
 CANDIDATES, MOST_SCANNED = (128, 512), 1000
 """At least so many points are scored from their vectors, and where these do not tell, so many; for more results than
 the last number, all are: it is as quick."""
-SPARE, FIRST = 2.0, 1.3
-"""So many times as many points are sifted as should be needed, since a filter may hold for less of the nearest than of
-all; so many of them first."""
-WALK, SCAN, SIFT = 0.33, 0.033, 6.0
-"""Microseconds, of 256 dimensions: for a point that one condition holds for, as Edge walks through them; for a code
-that is scanned; for a candidate that is handed out, and looked for again with the condition."""
+MOST_SIFTED, SPARE, FIRST = 1000, 2.0, 1.3
+"""So many points are sifted at most; so many times as many as should be needed, since a filter may hold for less of the
+nearest than of all; and so many times as many first."""
+WALK, EACH, SCAN, SIFT = 0.33, 0.05, 0.033, 6.0
+"""Microseconds, of 256 dimensions: for a point that Edge looks at with one condition, and with each further one; for a
+code that is scanned; for a candidate that is handed out, and looked at with the conditions."""
 
 
 def search(
@@ -135,21 +135,29 @@ def _sifted(
     100,000 points that takes up to ten times as long as to score them all. Where the condition holds for many, it also
     holds for enough of a few hundred that are nearest. None where Edge's way is the quicker one, or these are too few.
     """
-    holds_for = shard.count(edge.CountRequest(exact=False, filter=condition))
-    points = shard.info().points_count
+    holds_for, points = _estimate(shard, condition), shard.info().points_count
     if not holds_for:
         return None
     needed = limit * points / holds_for
-    if holds_for * parts * WALK < points * SCAN + max(CANDIDATES[0], SPARE * needed) * SIFT:
+    # What is broad is not walked: then each point is looked at (see `stores.edge_filters`).
+    walked = _estimate(shard, edge.Filter(must=condition.must)) if condition.must else points
+    sifted = max(CANDIDATES[0], SPARE * needed)
+    if sifted > MOST_SIFTED or walked * (WALK + EACH * (parts - 1)) < points * SCAN + sifted * SIFT:
         return None
+    first = math.ceil(FIRST * needed)
     for asked in _depths(math.ceil(SPARE * needed)):
         found = _query(shard, vector, asked, CODES)
-        hits = _among(shard, vector, limit, condition, found[: math.ceil(FIRST * needed)])
+        hits = _among(shard, vector, limit, condition, found[:first])
         if len(hits) < limit:
+            first = MOST_SIFTED
             hits = _among(shard, vector, limit, condition, found)
         if _told(found, asked, hits[limit - 1 : limit], vector):
             return hits
     return None
+
+
+def _estimate(shard: edge.EdgeShard, condition: edge.Filter) -> int:
+    return shard.count(edge.CountRequest(exact=False, filter=condition))
 
 
 def _among(

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -20,7 +21,7 @@ from stores.edge_config import NEVER
 from stores.edge_filters import edge_filter, parts_of
 from stores.edge_wire import ranked, where_on_wire
 from stores.filters import AllOf, AnyOf, Between, KeywordField, Match, Not, RangeField
-from stores.vectors import Point, Vectors, Where
+from stores.vectors import Point, Ranked, Vectors, Where
 from tests.unit.stores.index_points import NOW, point
 
 DIMENSION, GROUPS, ALIKE = 64, 40, 75
@@ -116,10 +117,24 @@ def shard(folder: Path, index: EdgeIndex, tmp_path: Path) -> Iterator[edge.EdgeS
     shard.close()
 
 
+@contextmanager
+def sifting(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[Ranked]]]:
+    """Rankings of the shard of a closed index, in which Edge walks through nothing that can be sifted."""
+    monkeypatch.setattr(edge_queries, "WALK", math.inf)
+    shard = edge.EdgeShard.load(str(folder / "images__m" / "shard"))
+
+    def rank(query: np.ndarray, limit: int, where: Where, threshold: float | None = None) -> list[Ranked]:
+        wire = where_on_wire(where, of_vectors=True)
+        return ranked(edge_queries.rank(shard, query.tobytes(), limit, threshold, wire))
+
+    yield rank
+    shard.close()
+
+
 def sifted(shard: edge.EdgeShard, query: np.ndarray, limit: int, where: Where) -> list[edge.ScoredPoint] | None:
     """The answer by the nearest of all points alone."""
     wire = where_on_wire(where, of_vectors=True)
-    condition = edge_filter(wire, shard)
+    condition = edge_filter(wire, shard, searched=True)
     assert condition is not None
     return edge_queries._sifted(shard, query.tolist(), limit, condition, parts_of(wire))
 
@@ -167,17 +182,18 @@ def test_edge_walks_where_a_filter_holds_for_few_and_the_nearest_are_sifted_wher
     shard: edge.EdgeShard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As if there were a hundred times as many points.
-    for name, times in (("WALK", 100), ("SCAN", 100)):
-        monkeypatch.setattr(edge_queries, name, times * getattr(edge_queries, name))
-    few = Where(filter=Between(RangeField.SIZE, 500, 700))
-    assert sifted(shard, ROWS[900], 20, few) is None
-    many = Where(filter=Between(RangeField.SIZE, 500, None))
-    assert sifted(shard, ROWS[900], 20, many) is not None
-    # Each part is looked at for each point.
-    several = Where(filter=AllOf((Between(RangeField.SIZE, 500, 750), *(Not(Match(KeywordField.CAMERA, "1")),) * 5)))
-    alone = Where(filter=Between(RangeField.SIZE, 500, 750))
-    assert sifted(shard, ROWS[600], 20, alone) is None
-    assert sifted(shard, ROWS[600], 20, several) is not None
+    for name in ("WALK", "EACH", "SCAN"):
+        monkeypatch.setattr(edge_queries, name, 100 * getattr(edge_queries, name))
+    assert sifted(shard, ROWS[600], 20, Where(filter=Between(RangeField.SIZE, 500, 700))) is None
+    assert sifted(shard, ROWS[600], 20, Where(filter=Between(RangeField.SIZE, 500, None))) is not None
+    # Too broad to be walked through, so that every point would be looked at.
+    assert sifted(shard, ROWS[600], 20, Where(filter=Between(RangeField.SIZE, 500, 900))) is not None
+    # One of many values is found by its own index, however many there are.
+    values = AnyOf(tuple(Match(KeywordField.CAMERA, str(n)) for n in range(100, 116)))
+    few = AllOf((Match(KeywordField.CAMERA, "1"), Between(RangeField.SIZE, 500, 1500)))
+    assert sifted(shard, ROWS[600], 20, Where(filter=AnyOf((values, few)))) is None
+    # And nobody is sifted among thousands.
+    assert sifted(shard, ROWS[600], 600, Where(filter=Between(RangeField.SIZE, 500, 2500))) is None
 
 
 def copies(cosine: float, count: int) -> Vectors:
@@ -190,34 +206,40 @@ def copies(cosine: float, count: int) -> Vectors:
 
 @pytest.mark.parametrize("cosine", [0.99, 0.999, 0.9999, 0.999999])
 @pytest.mark.parametrize("where", [Where(), Where(bucket="photos")], ids=["all", "filtered"])
-async def test_near_copies_are_told_apart_however_many(tmp_path: Path, cosine: float, where: Where) -> None:
+async def test_near_copies_are_told_apart_however_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cosine: float, where: Where
+) -> None:
     rows = copies(cosine, COUNT)
     async with EdgeIndex(tmp_path, "images__m") as index:
         await index.ensure(METADATA)
         await index.write([replace(one, vector=row) for one, row in zip(POINTS, rows, strict=True)])
+    with sifting(tmp_path, monkeypatch) as rank:
         for n in (3, 1500):
             expected = np.sort(rows @ rows[n])[::-1]
             for limit in (1, 31, 150):
-                found = await index.rank(rows[n], limit=limit, where=where)
+                found = rank(rows[n], limit, where)
                 np.testing.assert_allclose([one.score for one in found], expected[:limit], atol=3e-7)
 
 
-async def test_the_only_one_above_a_threshold_is_found_among_many_just_below_it(tmp_path: Path) -> None:
+async def test_the_only_one_above_a_threshold_is_found_among_many_just_below_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = copies(0.999, 1)[0]
     async with EdgeIndex(tmp_path, "images__m") as index:
         await index.ensure(METADATA)
-        below = copies(0.999, 1)[0]
         await index.write([replace(one, vector=below) for one in POINTS[:900]])
-        for n, gap in enumerate((0.0002, 0.0005, 0.001, 0.01)):
-            query = ROWS[n] - (ROWS[n] @ below) * below
-            query = (0.6 * below + 0.8 * query / np.linalg.norm(query)).astype(np.float32)
-            aside = query - (query @ below) * below
-            nearer = (0.6 + gap) * below + np.sqrt(1 - (0.6 + gap) ** 2) * aside / np.linalg.norm(aside)
-            best = replace(POINTS[-1], vector=nearer.astype(np.float32))
+    for n, gap in enumerate((0.0002, 0.0005, 0.001, 0.01)):
+        query = ROWS[n] - (ROWS[n] @ below) * below
+        query = (0.6 * below + 0.8 * query / np.linalg.norm(query)).astype(np.float32)
+        aside = query - (query @ below) * below
+        nearer = (0.6 + gap) * below + np.sqrt(1 - (0.6 + gap) ** 2) * aside / np.linalg.norm(aside)
+        best = replace(POINTS[-1], vector=nearer.astype(np.float32))
+        async with EdgeIndex(tmp_path, "images__m") as index:
             await index.write([best])
-            between = (float(query @ best.vector) + float(query @ below)) / 2
+        between = (float(query @ best.vector) + float(query @ below)) / 2
+        with sifting(tmp_path, monkeypatch) as rank:
             for where in (Where(), Where(bucket="photos")):
-                found = await index.rank(query, limit=30, threshold=between, where=where)
-                assert [one.id for one in found] == [best.id], gap
+                assert [one.id for one in rank(query, 30, where, between)] == [best.id], gap
 
 
 @pytest.mark.parametrize(
@@ -233,15 +255,18 @@ async def test_an_index_without_any_vector_answers_nothing(tmp_path: Path, where
         assert await index.rank(ROWS[0], limit=20, where=where) == []
 
 
-async def test_points_of_one_score_come_in_the_order_of_ids_where_points_are_sifted(tmp_path: Path) -> None:
+async def test_points_of_one_score_come_in_the_order_of_ids_where_points_are_sifted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = [replace(one, vector=ROWS[0]) for one in POINTS[:1500]]
     async with EdgeIndex(tmp_path, "images__m") as index:
         await index.ensure(METADATA)
-        same = [replace(one, vector=ROWS[0]) for one in POINTS[:1500]]
         await index.write([*same, *POINTS[1500:]])
-        where = Where(filter=Not(Match(KeywordField.CAMERA, "1")))
-        expected = sorted(one.id for one in same if one.payload.camera != "1")
+    where = Where(filter=Not(Match(KeywordField.CAMERA, "1")))
+    expected = sorted(one.id for one in same if one.payload.camera != "1")
+    with sifting(tmp_path, monkeypatch) as rank:
         for limit in (10, 60, 700):
-            assert [one.id for one in await index.rank(ROWS[0], limit=limit, where=where)] == expected[:limit]
+            assert [one.id for one in rank(ROWS[0], limit, where)] == expected[:limit]
 
 
 async def test_a_shard_without_codes_gets_them_at_its_next_start(tmp_path: Path) -> None:
