@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -26,11 +26,22 @@ class Processor:
     A graphics card is one core whose seconds are those of its forward passes.
     """
 
-    def __init__(self, env: simpy.Environment, cores: float, limits: Mapping[str, float] | None = None) -> None:
-        """`limits` are the cores that all jobs of one kind can use together: a process has locks of its own."""
+    def __init__(
+        self,
+        env: simpy.Environment,
+        cores: float,
+        limits: Mapping[str, float] | None = None,
+        *,
+        in_order: Collection[str] = (),
+    ) -> None:
+        """`limits` are the cores that all jobs of one kind can use together: a process has locks of its own.
+
+        Jobs of a kind that is `in_order` do not share: the first has what it can use, and the next what that leaves.
+        """
         self._env = env
         self._cores = cores
         self._limits = limits or {}
+        self._in_order = in_order
         self._jobs: list[_Job] = []
         self._since = env.now
         self._plan: simpy.Event | None = None
@@ -66,7 +77,7 @@ class Processor:
         else:
             self._divide()
         if self._jobs:
-            soonest = min(max(0.0, job.left) / job.rate for job in self._jobs)
+            soonest = min(max(0.0, job.left) / job.rate for job in self._jobs if job.rate)
             self._plan = self._env.timeout(soonest)
             self._plan.callbacks.append(self._end)
 
@@ -80,7 +91,8 @@ class Processor:
         }
         for kind, share in _shares(self._cores, wanted).items():
             most = {number: job.most for number, job in enumerate(kinds[kind])}
-            for number, rate in _shares(share, most).items():
+            divide = _in_turn if kind in self._in_order else _shares
+            for number, rate in divide(share, most).items():
                 kinds[kind][number].rate = rate
 
     def _end(self, plan: simpy.Event) -> None:
@@ -99,5 +111,14 @@ def _shares(whole: float, most: Mapping[K, float]) -> dict[K, float]:
     shares = {}
     for at, (name, wanted) in enumerate(sorted(most.items(), key=lambda one: one[1])):
         shares[name] = min(wanted, whole / (len(most) - at))
+        whole -= shares[name]
+    return shares
+
+
+def _in_turn(whole: float, most: Mapping[K, float]) -> dict[K, float]:
+    """What each gets of the whole: as much as it can use, as long as there is any."""
+    shares = {}
+    for name, wanted in most.items():
+        shares[name] = min(wanted, whole)
         whole -= shares[name]
     return shares

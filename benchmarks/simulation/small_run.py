@@ -74,7 +74,9 @@ def simulate(measured: Measured) -> Results:
     pipeline = Pipeline(stage_rates(calibration, setup), topics, seed=1)
     idle = sum(calibration.idle_cores.values())
     cores = calibration.most_cores - idle
-    machine = Processor(pipeline.env, cores, {"embedder": _embedder_cores(calibration)})
+    # The engine decodes and embeds what its consumers hand to it in the order in which it came.
+    limits = {"embedder": _embedder_cores(calibration)}
+    machine = Processor(pipeline.env, cores, limits, in_order=("embedder",))
     pipeline.start([[machine]] * 3)
     pipeline.arrive((at, 1) for at in uploads)
     upload_work = sum(calibration.upload_cpu.values()) - calibration.upload_cpu["ingest"]

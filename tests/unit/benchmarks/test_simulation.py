@@ -143,6 +143,23 @@ def test_a_processor_is_shared_equally_and_gives_no_job_more_than_it_can_use() -
     assert processor.used == pytest.approx(4.75)
 
 
+def test_jobs_in_order_leave_one_another_what_they_cannot_use() -> None:
+    env = simpy.Environment()
+    processor = Processor(env, 2.0, {"engine": 1.5}, in_order=("engine",))
+    ended: dict[str, float] = {}
+
+    def job(name: str, work: float, most: float, kind: str) -> "simpy.events.ProcessGenerator":
+        yield processor.work(work, most, kind)
+        ended[name] = env.now
+
+    for name in ("first", "second", "third"):
+        env.process(job(name, 1.0, 1.0, "engine"))
+    env.process(job("beside", 1.0, 0.5, "other"))
+    env.run()
+    # One core for the first, half a core for the second until then, and nothing for the third; then half for that.
+    assert ended == pytest.approx({"first": 1.0, "second": 1.5, "third": 2.25, "beside": 2.0})
+
+
 def test_a_killed_embedder_stops_its_partitions_until_the_session_ends_and_its_batch_comes_again() -> None:
     pipeline = fleet(2, 2)
     [group] = pipeline.groups
