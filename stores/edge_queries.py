@@ -139,8 +139,12 @@ def _sifted(
     if not holds_for:
         return None
     needed = limit * points / holds_for
-    # What is broad is not walked: then each point is looked at (see `stores.edge_filters`).
-    walked = _estimate(shard, edge.Filter(must=condition.must)) if condition.must else points
+    walked = holds_for
+    if not condition.must:
+        # What is broad is not walked: then each point is looked at (see `stores.edge_filters`).
+        walked = points
+    elif condition.must_not:
+        walked = _estimate(shard, edge.Filter(must=condition.must))
     sifted = max(CANDIDATES[0], SPARE * needed)
     if sifted > MOST_SIFTED or walked * (WALK + EACH * (parts - 1)) < points * SCAN + sifted * SIFT:
         return None
@@ -148,7 +152,7 @@ def _sifted(
     for asked in _depths(math.ceil(SPARE * needed)):
         found = _query(shard, vector, asked, CODES)
         hits = _among(shard, vector, limit, condition, found[:first])
-        if len(hits) < limit:
+        if len(hits) < limit and first < asked:
             first = MOST_SIFTED
             hits = _among(shard, vector, limit, condition, found)
         if _told(found, asked, hits[limit - 1 : limit], vector):

@@ -160,21 +160,22 @@ def test_a_broad_filter_is_looked_at_for_the_nearest_alone(
         assert [one.score for one in ranked((ids, scores))] == [hit.score for hit in above]
 
 
-@pytest.mark.parametrize("cosine", [1.0, 0.0, -1.0])
+@pytest.mark.parametrize("holds_for", ["the nearest half", "every other", "the farthest half"])
 def test_a_filter_that_holds_for_other_images_than_the_nearest_loses_none(
-    shard: edge.EdgeShard, monkeypatch: pytest.MonkeyPatch, cosine: float
+    shard: edge.EdgeShard, monkeypatch: pytest.MonkeyPatch, holds_for: str
 ) -> None:
     monkeypatch.setattr(edge_queries, "WALK", math.inf)
-    # Of the best groups none, of the worst all, or the other way round; half of all points in each case.
     query = ROWS[900]
-    order = np.argsort(ROWS @ query)
-    half = {int(n) for n in (order[: COUNT // 2] if cosine < 0 else order[COUNT // 2 :])}
-    if cosine == 0:
-        half = set(range(0, COUNT, 2))
-    without = tuple(POINTS[n].id for n in range(COUNT) if n not in half)
-    where = Where(bucket="photos", without=without)
+    by_distance = np.argsort(-(ROWS @ query))
+    chosen = {
+        "the nearest half": by_distance[: COUNT // 2],
+        "every other": by_distance[::2],
+        "the farthest half": by_distance[COUNT // 2 :],
+    }[holds_for]
+    holds = np.isin(np.arange(COUNT), chosen)
+    where = Where(bucket="photos", without=tuple(POINTS[n].id for n in np.flatnonzero(~holds)))
     ids, scores = edge_queries.rank(shard, query.tobytes(), 40, None, where_on_wire(where, of_vectors=True))
-    expected = nearest(query, 40, np.array([n in half for n in range(COUNT)]))
+    expected = nearest(query, 40, holds)
     assert [one.score for one in ranked((ids, scores))] == pytest.approx([score for _, score in expected], abs=3e-7)
 
 
@@ -186,14 +187,22 @@ def test_edge_walks_where_a_filter_holds_for_few_and_the_nearest_are_sifted_wher
         monkeypatch.setattr(edge_queries, name, 100 * getattr(edge_queries, name))
     assert sifted(shard, ROWS[600], 20, Where(filter=Between(RangeField.SIZE, 500, 700))) is None
     assert sifted(shard, ROWS[600], 20, Where(filter=Between(RangeField.SIZE, 500, None))) is not None
-    # Too broad to be walked through, so that every point would be looked at.
-    assert sifted(shard, ROWS[600], 20, Where(filter=Between(RangeField.SIZE, 500, 900))) is not None
     # One of many values is found by its own index, however many there are.
     values = AnyOf(tuple(Match(KeywordField.CAMERA, str(n)) for n in range(100, 116)))
     few = AllOf((Match(KeywordField.CAMERA, "1"), Between(RangeField.SIZE, 500, 1500)))
     assert sifted(shard, ROWS[600], 20, Where(filter=AnyOf((values, few)))) is None
     # And nobody is sifted among thousands.
     assert sifted(shard, ROWS[600], 600, Where(filter=Between(RangeField.SIZE, 500, 2500))) is None
+
+
+def test_a_condition_that_is_too_broad_to_be_walked_is_looked_at_for_every_point(
+    shard: edge.EdgeShard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As much as the codes of all points and the sifting, for some 600 points.
+    monkeypatch.setattr(edge_queries, "WALK", (COUNT * edge_queries.SCAN + 300 * edge_queries.SIFT) / 600)
+    narrow, broad = (Where(filter=Between(RangeField.SIZE, 500, end)) for end in (850, 900))
+    assert sifted(shard, ROWS[600], 20, narrow) is None
+    assert sifted(shard, ROWS[600], 20, broad) is not None
 
 
 def copies(cosine: float, count: int) -> Vectors:
