@@ -67,7 +67,7 @@ bench-duplicates: install ## How long it takes to page through the duplicates of
 bench-retag: install ## Images tagged anew per second, from an index of 100,000
 	$(BIN)/python -m benchmarks.retag
 
-load: install ## Upload 2,000 photographs to real servers and watch: the figures and panels of docs/load.md; five minutes
+load: install ## Upload 2,000 photographs to real servers and watch: the figures and panels of docs/load.md; six minutes
 	@$(BIN)/python -m deploy.stack fetch
 	$(BIN)/python -m benchmarks.load
 

@@ -10,18 +10,20 @@ import signal
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 
 import psutil
 
 from benchmarks.load import report
 from benchmarks.load.calibration import ALL, calibrate
 from benchmarks.load.fleet import BUCKET, Fleet, running_fleet
-from benchmarks.load.monitoring import OTHERS, LagWatch, Processes, Prometheus, RunMetrics, running_prometheus
+from benchmarks.load.monitoring import OTHERS, LagWatch, Moment, Processes, Prometheus, RunMetrics, running_prometheus
 from benchmarks.load.panels import draw
 from benchmarks.load.pictures import draw_pictures
 from benchmarks.load.questions import ask
@@ -32,11 +34,13 @@ from deploy.stack import StackError
 from runtime.settings import Settings
 
 IMAGES = 2000
-STEADY_SHARE = 0.4
-STEADY_RATE = 20.0
+STEADY_SHARE = 0.3
+STEADY_RATE = 10.0
 SEARCH_EVERY = 25
 QUIET_SECONDS = 6.0
 DRAIN_PATIENCE = 240.0
+FILLED_AFTER = 2.5
+"""Seconds after which a burst keeps every stage busy."""
 SCRAPES_MISSED = 0.02
 """The share of a process's scrapes that may fail: they come every second, have one second, and the machine is full."""
 
@@ -92,10 +96,13 @@ def _measure(folder: Path, arguments: argparse.Namespace) -> Measured:
         calibration = calibrate(fleet, others, processes=processes, metrics=metrics, lag=lag, prometheus=prometheus)
         wait_until(lambda: not any(lag.lags.values()), "the calibration's last commits", patience=30)
         time.sleep(QUIET_SECONDS)
-        run, began, ended = _run(fleet, pictures, others, arguments.rate, processes, metrics, lag)
+        run, began, ended = _run(
+            fleet, pictures, others, arguments.rate, processes, metrics, lag, calibration.idle_cores
+        )
         run = run.model_copy(update={"problems": run.problems + _scrapes(prometheus, began, ended)})
         panels = ask(prometheus, began, ended)
-        run = run.model_copy(update={"others_by_second": _others(panels["cpu"])})
+        full = _full_cores(panels["cpu"], run)
+        run = run.model_copy(update={"others_by_second": _others(panels["cpu"]), "full_cores": full})
         setup = _setup(arguments, pictures)
         codes = fleet.stop_services()
         wrong = [f"{name} ended with code {code}, not 0" for name, code in codes.items() if code]
@@ -115,17 +122,19 @@ def _run(
     processes: Processes,
     metrics: RunMetrics,
     lag: LagWatch,
+    idle: dict[str, float],
 ) -> tuple[Run, float, float]:
     steady = round(len(pictures) * STEADY_SHARE)
     parts = dict(islice(pictures.items(), steady)), dict(islice(pictures.items(), steady, None))
     _say(f"uploading {steady} at {rate:g} a second, then {len(pictures) - steady} as fast as {CLIENTS} clients can ...")
     before = indexed_count(fleet)
     start_lag = float(sum(lag.lags.values()))
-    began, not_ours = time.time(), processes.usage()[OTHERS].cpu
+    first = Moment.of(processes)
+    began = first.at
     time.sleep(2.0)
     acknowledged = upload(fleet.s3, BUCKET, parts[0], metrics, rate=rate)
     time.sleep(QUIET_SECONDS)
-    burst_at = time.time() - began
+    burst = Moment.of(processes)
     acknowledged |= upload(fleet.s3, BUCKET, parts[1], metrics)
     _say("all uploaded; waiting for the index ...")
     problems = []
@@ -138,8 +147,9 @@ def _run(
         wait_until(lambda: not any(lag.lags.values()), "every commit", patience=30)
     except StackError as error:
         problems.append(str(error))
-    drained_at = time.time() - began
-    not_ours = processes.usage()[OTHERS].cpu - not_ours
+    drained = Moment.of(processes)
+    drained_at = drained.at - began
+    not_ours = drained.usage[OTHERS].cpu - first.usage[OTHERS].cpu
     time.sleep(QUIET_SECONDS)
     ended = time.time()
     _say("comparing bucket and index, and searching ...")
@@ -149,13 +159,16 @@ def _run(
     run = Run(
         images=len(pictures),
         steady_images=steady,
-        burst_at=round(burst_at, 2),
+        burst_at=round(burst.at - began, 2),
         uploaded=[round(acknowledged[key] - began, 3) for key in order],
         indexed=[round(told[key]["indexed"] - began, 3) for key in order],
         lag_looks=[(round(at - began, 2), lags["image-events"]) for at, lags in lag.looks if began <= at <= ended],
         others_by_second=[],
         others_cores=round(not_ours / drained_at, 3),
         drained_at=round(drained_at, 2),
+        steady_cpu=round(sum(first.spent(burst, idle).values()), 3),
+        full_cores=0.0,
+        burst_cpu=round(sum(burst.spent(drained, idle).values()), 3),
         searched=verdict.searched,
         start_lag=start_lag,
         problems=problems + verdict.problems,
@@ -167,6 +180,18 @@ def _run(
 
 def _others(processors: list[Series]) -> list[float]:
     return next((series.values for series in processors if series.label == OTHERS), [])
+
+
+def _full_cores(processors: list[Series], run: Run) -> float:
+    # What each second shows is the mean of those before it, and the first images take a while to reach the embedder.
+    begin, end = run.burst_at + FILLED_AFTER, max(run.uploaded)
+    totals: dict[float, float] = defaultdict(float)
+    for series in processors:
+        for at, cores in zip(series.times, series.values, strict=True):
+            if begin <= at <= end:
+                totals[at] += cores
+    # A burst that is over sooner shows nothing.
+    return round(fmean(totals.values()), 3) if totals else float(psutil.cpu_count() or 1)
 
 
 def _scrapes(prometheus: Prometheus, began: float, ended: float) -> list[str]:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,28 @@ class Processes:
         self._others = max(self._others, _busy() - sum(used.cpu for used in told.values()))
         told[OTHERS] = Usage(self._others, 0)
         return told
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What every process had used at a Unix time."""
+
+    usage: dict[str, Usage]
+    at: float = field(default_factory=time.time)
+
+    @classmethod
+    def of(cls, processes: Processes) -> "Moment":
+        """Now."""
+        return cls(processes.usage())
+
+    def spent(self, later: "Moment", idle: Mapping[str, float] | None = None) -> dict[str, float]:
+        """Core-seconds until a later moment by process, without `OTHERS`; `idle` are cores that do not count."""
+        seconds = later.at - self.at
+        return {
+            name: later.usage[name].cpu - used.cpu - (idle or {}).get(name, 0.0) * seconds
+            for name, used in self.usage.items()
+            if name != OTHERS
+        }
 
 
 def _busy() -> float:

@@ -43,8 +43,6 @@ class Calibration(Model):
     images: int
     idle_cores: dict[str, float]
     """What each process uses while nothing happens."""
-    most_cores: float
-    """The most processors that were in use in any three seconds of the calibration: so much the machine gives."""
     lone_seconds: dict[str, list[float]]
     """How long each lone image was in each stage, one after the other."""
     lone_cpu: dict[str, float]
@@ -85,12 +83,17 @@ class Run(Model):
     """When each of the same images was written to the index."""
     lag_looks: list[tuple[float, int]]
     """Records that waited for the embedder, as the run itself asked Kafka."""
-    others_cores: float | None
-    """Processors that something else used from the first upload to the last image indexed; None: not counted, and
-    `lag_looks` are Prometheus's."""
+    others_cores: float
+    """Processors that something else used from the first upload to the last image indexed."""
     others_by_second: list[float]
     """The same, for each second of the run."""
     drained_at: float
+    steady_cpu: float
+    """Core-seconds of everything that the run started, until `burst_at`, without what it uses idle."""
+    burst_cpu: float
+    """The same from there to `drained_at`."""
+    full_cores: float
+    """Processors in use, by others too, while the burst is uploaded and all stages work: so much of it can be used."""
     searched: int
     start_lag: float
     problems: list[str]

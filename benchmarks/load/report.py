@@ -8,10 +8,6 @@ from benchmarks.simulation.small_run import compare, lag_off, simulate
 
 QUIET = 0.15
 """Processors that something else may use."""
-NOT_COUNTED = (
-    "Of this run the lag is that of Prometheus, less the second by which that is late on the average, and what else "
-    "used the machine was not counted."
-)
 PAGE = ROOT / "docs" / "load.md"
 
 
@@ -28,7 +24,7 @@ def summary(measured: Measured) -> str:
         f"drained {run.drained_at - max(run.uploaded):.1f} s after the last upload",
         *(f"{name}: {figure}" for name, figure in _freshness(measured)),
         f"processors that something else used meanwhile: {_others(measured)}"
-        + (": too much for figures that others shall believe" if (run.others_cores or 0) > QUIET else ""),
+        + (": too much for figures that others shall believe" if run.others_cores > QUIET else ""),
         *(f"PROBLEM: {problem}" for problem in run.problems),
     ]
     return "\n".join(lines)
@@ -87,16 +83,14 @@ def simulated(measured: Measured) -> str:
         for one in compare(measured, results)
     ]
     rows.append(["area between the curves of the embedder's lag", "", "", f"{lag_off(measured, results):.0%}"])
-    made = table(["what", "measured", "simulated", "off"], rows)
-    return made if measured.run.others_cores is not None else f"{made}\n\n{NOT_COUNTED}"
+    return table(["what", "measured", "simulated", "off"], rows)
 
 
 BLOCKS = {"machine": machine, "figures": figures, "cpu": cpu, "simulated": simulated}
 
 
 def _others(measured: Measured) -> str:
-    others = measured.run.others_cores
-    return "not counted" if others is None else f"{others:.2f} of {measured.machine.cores}"
+    return f"{measured.run.others_cores:.2f} of {measured.machine.cores}"
 
 
 def _freshness(measured: Measured) -> list[tuple[str, str]]:

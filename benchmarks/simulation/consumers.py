@@ -22,7 +22,11 @@ class StageRates:
     """Consumers in a pod; each has one batch in hand."""
     batch_records: int
     waits: tuple[float, ...]
-    """Before the batch of a consumer that had nothing to do, one of these: the poll, and what else is not worked."""
+    """Before the batch of a consumer that had nothing to do, one of these: the poll, and what else is not worked.
+
+    A lone image has in each stage the one of the same number, if all stages have as many: what slows one stage down
+    slows the next one down a moment later.
+    """
     batch_work: float
     image_work: float
     publish: float
@@ -51,6 +55,8 @@ class Lane:
         self._pod = pod
         self._env = group.env
         self.partitions: list[Partition] = []
+        self.fetched: dict[Partition, int] = {}
+        """Records that are here already and not yet taken, by partition, in the order of the fetches."""
         self.paused = True
         self.busy = False
         self.gone = False
@@ -74,7 +80,9 @@ class Lane:
                 self._changed = self._env.event()
                 yield self._changed
             if idle and rates.waits:
-                yield self._env.timeout(self._group.chance.choice(rates.waits))
+                first = min((each.waiting[0] for each in self.partitions if each.waiting), key=lambda one: one.born)
+                chance = random.Random(first.born) if first.count == 1 else self._group.chance
+                yield self._env.timeout(chance.choice(rates.waits))
                 if self.paused:
                     continue
             batch = self._take(rates.batch_records)
@@ -86,17 +94,25 @@ class Lane:
                     self.rested.succeed()
 
     def _take(self, most: int) -> list[tuple[Partition, list[Cohort]]]:
-        # A consumer fetches from all its partitions ahead, so it has their records much in the order of arrival.
+        # aiokafka's way: a partition is fetched as soon as nothing of it is here, all that waits then, and of what
+        # is here the earliest fetch is handed out to its end. So what is young may come before what is old.
+        self._fetch()
         batch: dict[Partition, list[Cohort]] = {}
-        while most > 0:
-            waiting = [partition for partition in self.partitions if partition.waiting]
-            if not waiting:
-                break
-            oldest = min(waiting, key=lambda partition: partition.waiting[0].born)
-            [cohort] = oldest.take(min(most, oldest.waiting[0].count))
-            batch.setdefault(oldest, []).append(cohort)
-            most -= cohort.count
+        while most > 0 and self.fetched:
+            partition, here = next(iter(self.fetched.items()))
+            count = min(most, here)
+            batch[partition] = partition.take(count)
+            most -= count
+            self.fetched[partition] = here - count
+            if here == count:
+                del self.fetched[partition]
+        self._fetch()
         return list(batch.items())
+
+    def _fetch(self) -> None:
+        for partition in self.partitions:
+            if partition.waiting and partition not in self.fetched:
+                self.fetched[partition] = sum(cohort.count for cohort in partition.waiting)
 
     def _handle(self, batch: Sequence[tuple[Partition, list[Cohort]]]) -> Steps:
         rates = self._group.rates
@@ -236,6 +252,7 @@ class Group:
             self.chance.shuffle(lanes)
         for lane in lanes:
             lane.partitions = []
+            lane.fetched = {}
         for partition in self.topic.partitions:
             if lanes:
                 owner = lanes[partition.number % len(lanes)]

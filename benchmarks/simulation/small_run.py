@@ -1,13 +1,14 @@
 """The load run of docs/load.md once more, in the simulation, from rates that were measured before it.
 
-What goes in of the run itself is when the uploads were acknowledged, and what other programs used of the machine
-meanwhile. Three processes, servers and clients share it: each stage has its core-seconds an image, and all share what
-is left.
+What goes in of the run itself is when the uploads were acknowledged, what other programs used of the machine
+meanwhile, how many core-seconds its two parts cost altogether, and how many processors could be used at once: the
+machine may be another one then than it was before. Three processes, servers and clients share it: each stage has its
+core-seconds an image, and all share what is left.
 """
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.load.record import Calibration, Measured, Setup
@@ -62,9 +63,22 @@ def stage_rates(calibration: Calibration, setup: Setup) -> list[StageRates]:
     ]
 
 
+def slower(measured: Measured) -> tuple[float, float]:
+    """How many times the core-seconds of the calibration an image cost in the steady part, and in the burst.
+
+    A processor whose clock and caches are shared with other machines does the same work in more or fewer seconds.
+    """
+    calibration, run = measured.calibration, measured.run
+    full = sum(calibration.upload_cpu.values()) + sum(calibration.drain_cpu.values())
+    return (
+        run.steady_cpu / (run.steady_images * sum(calibration.lone_cpu.values())),
+        run.burst_cpu / ((run.images - run.steady_images) * full),
+    )
+
+
 def simulate(measured: Measured) -> Results:
-    """The run, from its uploads and the calibration."""
-    calibration, setup = measured.calibration, measured.setup
+    """The run, from its uploads, what it cost, and the calibration."""
+    calibration, setup = _at_the_speed_of_the_run(measured), measured.setup
     uploads = sorted(measured.run.uploaded)
     topics = [
         ("bucket-notifications", setup.partitions // 2),
@@ -73,7 +87,7 @@ def simulate(measured: Measured) -> Results:
     ]
     pipeline = Pipeline(stage_rates(calibration, setup), topics, seed=1)
     idle = sum(calibration.idle_cores.values())
-    cores = calibration.most_cores - idle
+    cores = measured.run.full_cores - idle
     # The engine decodes and embeds what its consumers hand to it in the order in which it came.
     limits = {"embedder": _embedder_cores(calibration)}
     machine = Processor(pipeline.env, cores, limits, in_order=("embedder",))
@@ -97,6 +111,25 @@ def simulate(measured: Measured) -> Results:
         return pipeline.topics[-1].committed >= len(uploads) or pipeline.env.now > LATEST
 
     return pipeline.run(when=over)
+
+
+def _at_the_speed_of_the_run(measured: Measured) -> Calibration:
+    one = measured.calibration
+    steady, burst = slower(measured)
+
+    def longer(costs: Mapping[str, float], factor: float) -> dict[str, float]:
+        return {name: cost * factor for name, cost in costs.items()}
+
+    return one.model_copy(
+        update={
+            "lone_seconds": {
+                name: [steady * lasted for lasted in seconds] for name, seconds in one.lone_seconds.items()
+            },
+            "lone_phases": longer(one.lone_phases, steady),
+            "upload_cpu": longer(one.upload_cpu, burst),
+            "drain_cpu": longer(one.drain_cpu, burst),
+        }
+    )
 
 
 def _embedder_cores(calibration: Calibration) -> float:

@@ -12,7 +12,7 @@ from benchmarks.simulation.autoscaler import Autoscaler, ScalingTerms
 from benchmarks.simulation.consumers import GroupTimes, StageRates
 from benchmarks.simulation.pipeline import Pipeline, Results
 from benchmarks.simulation.processor import Processor
-from benchmarks.simulation.small_run import compare, lag_off, simulate, stage_rates
+from benchmarks.simulation.small_run import compare, lag_off, simulate, slower, stage_rates
 from benchmarks.simulation.topics import Cohort, Partition
 
 CLOSE = 0.2
@@ -206,7 +206,23 @@ def test_a_partition_gives_records_in_order_and_refuses_to_commit_what_was_not_w
         partition.commit(8)
 
 
-def test_the_simulation_reproduces_the_load_run_from_rates_measured_before_it(measured: Measured) -> None:
+def test_a_consumer_hands_out_what_it_fetched_of_a_partition_to_its_end() -> None:
+    rates = replace(EMBEDDER, lanes=1, batch_records=2, waits=())
+    pipeline = Pipeline([rates], [("image-events", 2)])
+    pipeline.start([[Processor(pipeline.env, 1.0)]])
+    first, second = pipeline.topics[0].partitions
+    born = iter(range(1, 9))
+    for partition in (first, first, second, first, second):
+        partition.append(Cohort(next(born), 1))
+    results = pipeline.run(0.01)
+    for partition in (second, first, first):
+        partition.append(Cohort(next(born), 1))
+    results = pipeline.run(10.0)
+    # Of the first partition 1, 2 and 4 were here, of the second 3 and 5; then 6, and 7 and 8.
+    assert [round(one) for one, _, _ in results.done] == [1, 2, 4, 3, 5, 7, 8, 6]
+
+
+def test_the_simulation_reproduces_the_load_run(measured: Measured) -> None:
     results = simulate(measured)
     assert results.images == measured.run.images
     off = {one.name: round(one.off, 3) for one in compare(measured, results)}
@@ -214,19 +230,38 @@ def test_the_simulation_reproduces_the_load_run_from_rates_measured_before_it(me
     assert all(share <= CLOSE for share in off.values()), off
 
 
-def test_the_simulation_is_told_nothing_of_the_run_but_the_uploads(measured: Measured) -> None:
+def test_the_simulation_is_told_nothing_of_the_run_but_uploads_and_processors(measured: Measured) -> None:
     blind = measured.run.model_copy(
         update={"indexed": [0.0] * measured.run.images, "lag_looks": [], "drained_at": 0.0, "burst_at": 0.0}
     )
     assert simulate(measured.model_copy(update={"run": blind, "panels": {}})).done == simulate(measured).done
 
 
-def test_an_embedder_that_takes_twice_as_long_does_not_reproduce_the_run(measured: Measured) -> None:
-    slow = measured.calibration.model_copy(
-        update={"drain_cpu": {name: 2 * cpu for name, cpu in measured.calibration.drain_cpu.items()}}
+@pytest.mark.parametrize("factor", [0.7, 1.5])
+def test_a_machine_of_another_speed_does_not_reproduce_the_run(measured: Measured, factor: float) -> None:
+    wrong = measured.model_copy(
+        update={"run": measured.run.model_copy(update={"burst_cpu": factor * measured.run.burst_cpu})}
     )
-    wrong = measured.model_copy(update={"calibration": slow})
     assert any(one.off > CLOSE for one in compare(wrong, simulate(wrong)))
+
+
+def test_waits_that_are_half_as_long_do_not_reproduce_the_run(measured: Measured) -> None:
+    lone = {stage: [one / 2 for one in seconds] for stage, seconds in measured.calibration.lone_seconds.items()}
+    wrong = measured.model_copy(update={"calibration": measured.calibration.model_copy(update={"lone_seconds": lone})})
+    assert any(one.off > CLOSE for one in compare(wrong, simulate(wrong)))
+
+
+def test_a_calibration_at_another_speed_of_the_machine_tells_the_same(measured: Measured) -> None:
+    one = measured.calibration
+    fast = one.model_copy(
+        update={
+            "upload_cpu": {name: cpu / 1.3 for name, cpu in one.upload_cpu.items()},
+            "drain_cpu": {name: cpu / 1.3 for name, cpu in one.drain_cpu.items()},
+        }
+    )
+    other = measured.model_copy(update={"calibration": fast})
+    assert slower(other)[1] == pytest.approx(1.3 * slower(measured)[1])
+    assert simulate(other).last == pytest.approx(simulate(measured).last, rel=0.01)
 
 
 def test_rates_come_from_the_calibration(measured: Measured) -> None:

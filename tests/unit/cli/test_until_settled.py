@@ -40,12 +40,12 @@ async def test_it_ends_as_soon_as_no_more_differ_than_the_guard_refused() -> Non
 
 
 async def test_drift_that_only_goes_up_and_down_is_given_up() -> None:
-    drift, made = await settled(endless(5, 4, 6), patience=0.02)
+    drift, made = await settled(endless(5, 4, 6), patience=0.3)
     assert drift in (4, 5, 6)
     assert made > 2
 
 
 async def test_there_is_an_end_even_while_it_falls() -> None:
-    drift, made = await settled(range(10**9, 0, -1), deadline=0.02)
+    drift, made = await settled(range(10**9, 0, -1), deadline=0.3)
     assert drift > 1
     assert made > 1
