@@ -184,7 +184,7 @@ def _others(processors: list[Series]) -> list[float]:
 
 def _full_cores(processors: list[Series], run: Run) -> float:
     # What each second shows is the mean of those before it, and the first images take a while to reach the embedder.
-    begin, end = run.burst_at + FILLED_AFTER, max(run.uploaded)
+    begin, end = run.burst_at + FILLED_AFTER, max(run.uploaded, default=0.0)
     totals: dict[float, float] = defaultdict(float)
     for series in processors:
         for at, cores in zip(series.times, series.values, strict=True):

@@ -21,7 +21,7 @@ def summary(measured: Measured) -> str:
     run = measured.run
     lines = [
         f"{len(run.indexed):,} of {run.images:,} images indexed, {run.searched} searched for by their own picture",
-        f"drained {run.drained_at - max(run.uploaded):.1f} s after the last upload",
+        *(f"drained {run.drained_at - last:.1f} s after the last upload" for last in sorted(run.uploaded)[-1:]),
         *(f"{name}: {figure}" for name, figure in _freshness(measured)),
         f"processors that something else used meanwhile: {_others(measured)}"
         + (": too much for figures that others shall believe" if run.others_cores > QUIET else ""),

@@ -11,6 +11,7 @@ from moto.server import ThreadedMotoServer
 from PIL import Image
 from prometheus_client import generate_latest
 
+from benchmarks.load import report
 from benchmarks.load.fleet import BUCKET, Fleet
 from benchmarks.load.monitoring import Processes, RunMetrics
 from benchmarks.load.panels import draw
@@ -170,3 +171,11 @@ def test_what_a_process_uses_is_told_by_its_name() -> None:
     assert (told.get_sample_value("load_process_cpu_seconds_total", {"name": "this one"}) or 0) > 0
     assert (told.get_sample_value("load_process_cpu_seconds_total", {"name": "others"}) or 0) > 0
     assert (told.get_sample_value("load_process_resident_bytes", {"name": "this one"}) or 0) > 1e7
+
+
+def test_a_run_of_which_nothing_was_indexed_says_what_went_wrong(measured: Measured) -> None:
+    nothing = {"uploaded": [], "indexed": [], "problems": ["every image indexed: not within 240 s"]}
+    failed = measured.model_copy(update={"run": measured.run.model_copy(update=nothing)})
+    said = report.summary(failed)
+    assert "0 of 2,000 images indexed" in said
+    assert "PROBLEM: every image indexed: not within 240 s" in said
