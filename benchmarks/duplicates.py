@@ -34,7 +34,7 @@ from schemas.collection import CollectionMetadata
 from schemas.events import point_id
 from services.search.api import create_app
 from services.search.ranking.duplicates import DuplicateKind
-from stores.edge import EdgeIndex
+from stores.sharded_edge import ShardedEdge
 from stores.vectors import Point, Where
 
 PLANTED = 200
@@ -103,7 +103,7 @@ async def bench(images: int, folder: Path) -> None:
     """Fill an index, plant copies, page through them, and print."""
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(EncoderEngine(make_encoder(SMALL, device="cpu")))
-        index = await stack.enter_async_context(EdgeIndex(folder, "images__bench"))
+        index = await stack.enter_async_context(ShardedEdge(folder, "images__bench"))
         await index.ensure(CollectionMetadata(encoder=engine.identity, created_at=datetime.now(UTC)))
         there = await index.count(Where(status=None))
         for points in Photographs(engine.identity, make_vocabulary(), first=there).points(max(0, images - there)):

@@ -41,7 +41,7 @@ from runtime.garbage import keep_what_is_loaded
 from runtime.probes import Probes
 from schemas.collection import CollectionMetadata
 from services.search.api import create_app
-from stores.edge import EdgeIndex
+from stores.sharded_edge import ShardedEdge
 from stores.vectors import Where
 
 P50_MS, P99_MS, BUSY_P99_MS, MOST_TIMES = 15.0, 60.0, 300.0, 3.0
@@ -109,7 +109,7 @@ class Asker:
     """Asks one question after another, each with another text."""
 
     app: ASGIApp
-    index: EdgeIndex
+    index: ShardedEdge
     texts: Iterator[str] = field(default_factory=questions)
 
     async def ask(self, timings: Timings, query: Mapping[str, str]) -> None:
@@ -126,8 +126,8 @@ class Asker:
         timings.add(ms, used, json.loads(body))
 
     def _index_ms(self) -> float:
-        """Milliseconds of processor that the process of the index has used; 0 without /proc."""
-        threads = Path(f"/proc/{self.index.process_id}/task").glob("*/schedstat")
+        """Milliseconds of processor that the processes of the index have used; 0 without /proc."""
+        threads = [one for pid in self.index.process_ids for one in Path(f"/proc/{pid}/task").glob("*/schedstat")]
         return sum(int(one.read_text().split()[0]) for one in threads) / 1e6
 
 
@@ -221,7 +221,7 @@ async def filtered(asker: Asker, kinds: Sequence[FilterKind], count: int) -> Non
 
 
 async def busy(
-    asker: Asker, kinds: Sequence[FilterKind], seconds: float, photographs: Photographs, index: EdgeIndex,
+    asker: Asker, kinds: Sequence[FilterKind], seconds: float, photographs: Photographs, index: ShardedEdge,
     engine: EncoderEngine,
 ) -> None:  # fmt: skip
     """Eight people at once, half of whose questions have a filter, while images are indexed."""
@@ -253,7 +253,7 @@ async def busy(
     print(f"errors: {len(errors)} {errors[0] if errors else ''}")
 
 
-async def index_images(photographs: Photographs, index: EdgeIndex, engine: EncoderEngine) -> float:
+async def index_images(photographs: Photographs, index: ShardedEdge, engine: EncoderEngine) -> float:
     """Decode, embed and write as fast as it goes; answer the seconds.
 
     What is written are other vectors than those of the few pictures, which would all be near-duplicates.
@@ -281,7 +281,7 @@ async def bench(images: int, questions: int, seconds: float, folder: Path) -> No
     load = ", ".join(f"{one:.2f}" for one in os.getloadavg())
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(EncoderEngine(make_encoder(SMALL, device="cpu")))
-        index = await stack.enter_async_context(EdgeIndex(folder, "images__bench"))
+        index = await stack.enter_async_context(ShardedEdge(folder, "images__bench"))
         await index.ensure(CollectionMetadata(encoder=engine.identity, created_at=datetime.now(UTC)))
         print(f"{os.cpu_count()} processors, load {load}; {images:,} images, {engine.identity.dimension} dimensions")
         there = await index.count(Where(status=None))

@@ -1,8 +1,7 @@
 """Images tagged anew per second: an Edge collection of random unit vectors, retagged with 14 and with 100 tags.
 
 Run with `make bench-retag`, or `python -m benchmarks.retag --images 20000` for a quicker figure. The parts are timed
-one after the other first (reading vectors, tagging, writing tags): together they overlap, and the process of the
-index is the one that never rests.
+one after the other first (reading vectors, tagging, writing tags): together they overlap.
 """
 
 import argparse
@@ -23,12 +22,14 @@ from encoders.vocabulary import Vocabulary
 from schemas.collection import CollectionMetadata, PointPayload, Status
 from schemas.events import EncoderIdentity, Tag, point_id
 from services.indexer.retag import PAGE, Retagger
-from stores.edge import EdgeIndex
+from stores.sharded_edge import ShardedEdge
 from stores.vectors import NewTags, Point, VectorPage, Vectors, Where
 
 DIMENSION = 512
 ENCODER = EncoderIdentity(model="random", fingerprint="0-0-fp32", dimension=DIMENSION)
 VOCABULARIES = (14, 100)
+LEAST_RATE = 5000
+"""Images a second on two processors."""
 PART = 10_000
 """Images over which each part is timed alone."""
 
@@ -75,7 +76,7 @@ def payload_of(number: int, tags: tuple[Tag, ...]) -> PointPayload:
     )
 
 
-async def fill(index: EdgeIndex, images: int) -> None:
+async def fill(index: ShardedEdge, images: int) -> None:
     """Write points as the indexer does, with tags of an older vocabulary."""
     await index.ensure(CollectionMetadata(encoder=ENCODER, created_at=datetime.now(UTC)))
     before = tagger_of(20)
@@ -89,7 +90,7 @@ async def fill(index: EdgeIndex, images: int) -> None:
         )
 
 
-async def parts(index: EdgeIndex, tagger: Tagger, images: int) -> None:
+async def parts(index: ShardedEdge, tagger: Tagger, images: int) -> None:
     """Time reading, tagging and writing alone, and print microseconds an image."""
     pages: list[VectorPage] = []
     cursor: str | None = None
@@ -123,7 +124,7 @@ async def bench(images: int, folder: Path) -> None:
     """Fill, then retag with each vocabulary, and print."""
     load = ", ".join(f"{one:.2f}" for one in os.getloadavg())
     print(f"{os.cpu_count()} processors, load {load}; {images:,} images of {DIMENSION} dimensions", flush=True)
-    async with EdgeIndex(folder, "images__random") as index:
+    async with ShardedEdge(folder, "images__random") as index:
         with timed("filling", images):
             await fill(index, images)
         print(f"the index takes {bytes_on_disk(folder) / 1e6:,.0f} MB on the disk")
@@ -135,11 +136,9 @@ async def bench(images: int, folder: Path) -> None:
             done = await Retagger(index, tagger, everything=True).run()
             ours, its = time.process_time() - ours, processor_seconds(index) - its
             assert (done.images, done.left) == (images, 0), done
-            rate, most = images / done.seconds, images / max(ours, its, 0.01)
-            print(
-                f"  retag of {images:,} images: {rate:,.0f} images/s in {done.seconds:.1f} s; processor time of the "
-                f"index {its:.1f} s, of the rest {ours:.1f} s: {most:,.0f} images/s if neither had to wait"
-            )
+            rate, used = images / done.seconds, (ours + its) / done.seconds
+            print(f"  retag of {images:,} images: {rate:,.0f} images/s in {done.seconds:.1f} s, {verdict(rate)}")
+            print(f"  processor time of the index {its:.1f} s, of the rest {ours:.1f} s: {used:.2f} processors at work")
             started = time.perf_counter()
             again = await Retagger(index, tagger).run()
             assert again.images == 0, again
@@ -148,13 +147,16 @@ async def bench(images: int, folder: Path) -> None:
     print(f"load now {os.getloadavg()[0]:.2f}")
 
 
-def processor_seconds(index: EdgeIndex) -> float:
-    """What the process of the index has used so far; 0 where there is no /proc."""
-    stat = Path(f"/proc/{index.process_id}/stat")
-    if not stat.exists():
-        return 0.0
-    user, system = stat.read_text().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+def verdict(rate: float) -> str:
+    """Whether the target is met."""
+    return f"{'met' if rate >= LEAST_RATE else 'MISSED'} (>= {LEAST_RATE:,})"
+
+
+def processor_seconds(index: ShardedEdge) -> float:
+    """What the processes of the index have used so far; 0 where there is no /proc."""
+    stats = [Path(f"/proc/{one}/stat") for one in index.process_ids]
+    ticks = [one.read_text().rpartition(")")[2].split()[11:13] for one in stats if one.exists()]
+    return sum(int(user) + int(system) for user, system in ticks) / os.sysconf("SC_CLK_TCK")
 
 
 def bytes_on_disk(folder: Path) -> int:

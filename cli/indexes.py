@@ -4,9 +4,9 @@ from cli.parts import Parts
 from runtime.settings import Settings
 from schemas.collection import collection_name
 from schemas.errors import ConfigurationError
-from stores.edge import EdgeIndex
 from stores.qdrant_making import Layout
 from stores.qdrant_server import QdrantIndex
+from stores.sharded_edge import ShardedEdge
 from stores.vectors import VectorIndex
 
 
@@ -24,7 +24,7 @@ def make_index(parts: Parts) -> VectorIndex:
             timeout=qdrant.timeout,
             layout=Layout(qdrant.shard_number, qdrant.replication_factor),
         )
-    return EdgeIndex(settings.data_dir / "index", collection)
+    return ShardedEdge(settings.data_dir / "index", collection, shards=settings.edge.shards)
 
 
 def indexed_model(settings: Settings) -> str:

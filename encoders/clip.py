@@ -20,6 +20,7 @@ from encoders.devices import choose_device, choose_dtype, divide, guarded, threa
 from encoders.encoder import Modality, Prepared, Scoring, Vectors
 from encoders.preprocessing import Preprocessing
 from encoders.short_texts import ShortTexts, can_be_short
+from encoders.short_tokens import ShortTokens, can_be_unpadded
 from encoders.tokenizer import Tokenizer, load_tokenizer
 from encoders.vision_transformer import FastVisionTransformer, can_be_fast
 from encoders.weights import Source, find_weights
@@ -96,6 +97,8 @@ class OpenClipEncoder:
             self._tokenizer = load_tokenizer(self.name, source)
         except ConfigurationError as error:
             self._tokenizer_obstacle = str(error)
+        if isinstance(self._words, ShortTexts) and can_be_unpadded(self._tokenizer):
+            self._tokenizer = ShortTokens(self._tokenizer)
         blank = np.zeros((self._preprocessing.height, self._preprocessing.width, 3), dtype=np.uint8)
         dimension = int(self._embed([blank]).shape[1])
         dtype = str(self._dtype).removeprefix("torch.")
@@ -235,5 +238,7 @@ def _scoring(model: Any) -> Scoring:
 
 
 def _unit(features: Tensor) -> Vectors:
-    vectors: Vectors = functional.normalize(features.float(), dim=-1).cpu().numpy()
+    # `functional.normalize` does the same by way of more functions, which takes longer than the vector of one text.
+    whole = features.float()
+    vectors: Vectors = (whole / torch.linalg.vector_norm(whole, dim=-1, keepdim=True).clamp_min(1e-12)).cpu().numpy()
     return vectors

@@ -167,6 +167,8 @@ class EncoderEngine:
         answers = [self._ask(self._urgent_queue, TextRequest(chunk, self._loop.create_future())) for chunk in chunks]
         if not answers:
             return np.zeros((0, self.identity.dimension), dtype=np.float32)
+        if len(answers) == 1:
+            return await answers[0]
         return np.concatenate(await asyncio.gather(*answers))
 
     async def _embed_image(self, data: bytes, key: str, *, urgent: bool) -> EncodedImage:

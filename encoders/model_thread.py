@@ -2,12 +2,10 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 
-import numpy as np
-
-from encoders.batches import Answer, BatchQueue, ImageBatch, TextBatch
+from encoders.batches import Answer, BatchQueue, ImageBatch, TextBatch, TextRequest
 from encoders.division import Division
 from encoders.encoder import Encoder, SomeFailed, Vectors
 from encoders.engine_answers import BatchReport, EngineClosed
@@ -101,8 +99,7 @@ class ModelThread:
         except BaseException as error:
             self._fail(answers, error)
         else:
-            ends = np.cumsum([len(request.texts) for request in batch.requests])[:-1]
-            self._deliver(list(zip(answers, np.split(vectors, ends), strict=True)), None)
+            self._deliver([(request.answer, share) for request, share in _shares(batch, vectors)], None)
 
     def _fail(self, answers: Sequence[Answer], error: BaseException) -> None:
         """Give an error to those whose batch it was; what is no mere `Exception` ends the thread as well."""
@@ -118,6 +115,14 @@ def finish(vectors: Vectors, expected: int) -> list[Vectors]:
     if len(vectors) != expected:
         raise RuntimeError(f"the model made {len(vectors)} vectors of {expected} images")
     return [row.copy() for row in vectors]
+
+
+def _shares(batch: TextBatch, vectors: Vectors) -> Iterator[tuple[TextRequest, Vectors]]:
+    """The vectors of each request's texts, with memory of their own."""
+    at = 0
+    for request in batch.requests:
+        yield request, vectors[at : at + len(request.texts)].copy()
+        at += len(request.texts)
 
 
 def _ended(error: BaseException) -> EngineClosed:

@@ -14,7 +14,7 @@ from open_clip import CLIP
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import Tensor, nn
 
-from encoders.vision_transformer import is_plain
+from encoders.vision_transformer import Norm, is_plain
 
 
 def can_be_short(model: Any) -> bool:
@@ -28,41 +28,63 @@ def can_be_short(model: Any) -> bool:
 
 
 class ShortTexts:
-    """What `CLIP.encode_text` computes, on the model's own weights."""
+    """What `CLIP.encode_text` computes, on the model's own weights as they are now, which are not copied."""
 
     def __init__(self, model: CLIP) -> None:
-        self._model = model
-        self._blocks = list(model.transformer.resblocks)
+        self._tokens = model.token_embedding.weight.detach()
+        self._positions = model.positional_embedding.detach()
+        self._blocks = [_Block(block) for block in model.transformer.resblocks]
+        self._after = Norm.of(model.ln_final)
+        self._projection = model.text_projection.detach()
 
     def __call__(self, tokens: Tensor) -> Tensor:
-        """Features (n, dimension), not normalised, of tokens (n, context), whose highest is the end of each text."""
-        model = self._model
-        ends = tokens.argmax(dim=-1)
-        length = int(ends.max()) + 1
-        x = functional.embedding(tokens[:, :length], model.token_embedding.weight) + model.positional_embedding[:length]
+        """Features (n, dimension), not normalised, of tokens (n, up to the context's length), whose highest is the end
+        of each text.
+        """
+        ends = tokens.argmax(dim=-1).tolist()
+        n, length = len(ends), max(ends) + 1
+        x = functional.embedding(tokens[:, :length], self._tokens) + self._positions[:length]
+        x = x.view(n * length, -1)
         for block in self._blocks:
-            x = _through(block, x)
-        last = x[torch.arange(len(tokens), device=tokens.device), ends]
-        projected: Tensor = _normed(model.ln_final, last) @ model.text_projection
+            x = block(x, n)
+        x = x.view(n, length, -1)
+        last = x[:, -1] if n == 1 else x[torch.arange(n, device=x.device), ends]
+        projected: Tensor = self._after(last) @ self._projection
         return projected
 
 
-def _through(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
-    """From (n, tokens, width) to the same."""
-    n, tokens, width = x.shape
-    attention, up, down, gelu = block.attn, block.mlp.c_fc, block.mlp.c_proj, block.mlp.gelu
-    projected = functional.linear(_normed(block.ln_1, x), attention.in_proj_weight, attention.in_proj_bias)
-    query, key, value = projected.view(n, tokens, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-    attended = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-    attended = attended.transpose(1, 2).reshape(n, tokens, width)
-    x = x + functional.linear(attended, attention.out_proj.weight, attention.out_proj.bias)
-    hidden = functional.linear(_normed(block.ln_2, x), up.weight, up.bias)
-    if isinstance(gelu, QuickGELU):
-        hidden = hidden * torch.sigmoid(1.702 * hidden)
-    else:
-        hidden = functional.gelu(hidden, approximate=gelu.approximate)
-    return x + functional.linear(hidden, down.weight, down.bias)
+class _Linear:
+    """`functional.linear` without the steps that it takes before it comes to `addmm`; of two dimensions only."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self._weight, self._bias = weight.detach().t(), bias.detach()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.addmm(self._bias, x, self._weight)
 
 
-def _normed(norm: nn.LayerNorm, x: Tensor) -> Tensor:
-    return functional.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+class _Block:
+    """Holds what it reads: looking up a parameter of a module takes longer than adding two texts."""
+
+    def __init__(self, block: ResidualAttentionBlock) -> None:
+        self._width, self._heads = block.attn.embed_dim, block.attn.num_heads
+        self._before_attention, self._before_mlp = Norm.of(block.ln_1), Norm.of(block.ln_2)
+        self._in = _Linear(block.attn.in_proj_weight, block.attn.in_proj_bias)
+        self._out = _Linear(block.attn.out_proj.weight, block.attn.out_proj.bias)
+        self._up = _Linear(block.mlp.c_fc.weight, block.mlp.c_fc.bias)
+        self._down = _Linear(block.mlp.c_proj.weight, block.mlp.c_proj.bias)
+        self._gelu = None if isinstance(block.mlp.gelu, QuickGELU) else block.mlp.gelu.approximate
+
+    def __call__(self, x: Tensor, n: int) -> Tensor:
+        """From (n * tokens, width) to the same."""
+        projected = self._in(self._before_attention(x))
+        split = projected.view(n, -1, 3, self._heads, self._width // self._heads)
+        query, key, value = split.permute(2, 0, 3, 1, 4).unbind(0)
+        attended = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        x = x + self._out(attended.transpose(1, 2).reshape(-1, self._width))
+        hidden = self._up(self._before_mlp(x))
+        if self._gelu is None:
+            hidden = hidden * torch.sigmoid(1.702 * hidden)
+        else:
+            hidden = functional.gelu(hidden, approximate=self._gelu)
+        return x + self._down(hidden)

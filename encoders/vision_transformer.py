@@ -53,12 +53,20 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class _Norm:
+class Norm:
+    """Layer normalisation over the last dimension."""
+
     weight: Tensor
     bias: Tensor
     eps: float
 
+    @classmethod
+    def of(cls, module: nn.LayerNorm) -> "Norm":
+        """The same as the module, on its own weights."""
+        return cls(module.weight.detach(), module.bias.detach(), module.eps)
+
     def __call__(self, x: Tensor) -> Tensor:
+        """Shape (..., width) to the same."""
         return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
 
 
@@ -79,7 +87,7 @@ class _Block:
         self._out = Linear(block.attn.out_proj.weight, block.attn.out_proj.bias, rows=later)
         self._up = Linear(block.mlp.c_fc.weight, block.mlp.c_fc.bias, rows=later)
         self._down = Linear(block.mlp.c_proj.weight, block.mlp.c_proj.bias, rows=later)
-        self._before_attention, self._before_mlp = _norm(block.ln_1), _norm(block.ln_2)
+        self._before_attention, self._before_mlp = Norm.of(block.ln_1), Norm.of(block.ln_2)
         self._gelu = None if isinstance(block.mlp.gelu, QuickGELU) else block.mlp.gelu.approximate
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -124,8 +132,8 @@ class FastVisionTransformer:
         self._embed = Linear((weight / (255 * scale)).permute(0, 2, 3, 1).flatten(1), bias, rows=rows)
         self._class_token = (visual.class_embedding.detach() + positions[0]).view(1, 1, -1)
         self._positions = positions[1:].unsqueeze(0).contiguous()
-        self._before = None if isinstance(visual.ln_pre, nn.Identity) else _norm(visual.ln_pre)
-        self._after = _norm(visual.ln_post)
+        self._before = None if isinstance(visual.ln_pre, nn.Identity) else Norm.of(visual.ln_pre)
+        self._after = Norm.of(visual.ln_post)
         blocks = list(visual.transformer.resblocks)
         self._blocks = [_Block(block, rows=rows, batch=batch, class_token_only=block is blocks[-1]) for block in blocks]
         self._projection = None if visual.proj is None else visual.proj.detach().contiguous()
@@ -171,7 +179,3 @@ def is_plain(block: Any) -> bool:
         and block.attn.in_proj_bias is not None
         and block.attn.bias_k is None
     )
-
-
-def _norm(module: nn.LayerNorm) -> _Norm:
-    return _Norm(module.weight.detach(), module.bias.detach(), module.eps)

@@ -94,6 +94,14 @@ class QdrantSettings(BaseModel):
         return value
 
 
+class EdgeSettings(BaseModel):
+    """Qdrant Edge, the index where there is no Qdrant server."""
+
+    shards: int = Field(
+        0, ge=0, le=64, description="Of a collection that is made, a process each; 0: a processor each, at most 4"
+    )
+
+
 class TagSettings(BaseModel):
     """Tags at index time: the default ones, those of a file, and your own. See `encoders.vocabulary` for the form."""
 
@@ -177,6 +185,7 @@ class Settings(BaseSettings):
     s3: S3Settings = S3Settings()
     limits: LimitSettings = LimitSettings()
     qdrant: QdrantSettings = QdrantSettings()
+    edge: EdgeSettings = EdgeSettings()
     encoder: EncoderSettings = EncoderSettings()
     tags: TagSettings = TagSettings()
     payload: PayloadSettings = PayloadSettings()

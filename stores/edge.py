@@ -13,7 +13,7 @@ from schemas.errors import ConfigurationError, DependencyUnavailable
 from stores.cursor import cursor_at, next_id_of
 from stores.edge_channel import DEPENDENCY, EdgeChannel
 from stores.edge_opening import open_collection
-from stores.edge_wire import hit_of, payload_on_wire, ranked, stored_point, tags_on_wire, vectors_of, where_on_wire
+from stores.edge_wire import Nearest, payload_on_wire, ranked, stored_point, tags_on_wire, vectors_of, where_on_wire
 from stores.filters import Bound, KeywordField, RangeField
 from stores.points import checked_vector, chunks, fate, fates, foreign, least_score, newest_of_each, positive
 from stores.value_order import ValueOrder, extremes
@@ -136,24 +136,31 @@ class EdgeIndex:
         """
         if not points:
             return []
-        dimension = await self._dimension()
         newest = newest_of_each(points)
-        vectors = [
-            None
-            if point.vector is None
-            else checked_vector(point.vector, dimension, f"point {point.id} ({point.payload.key})").tobytes()
-            for point in newest
-        ]
+        vectors = await self.check(newest)
         before: list[dict[str, Any] | None] = []
         for chunk in chunks(list(zip(newest, vectors, strict=True)), WRITE_CHUNK):
             async with self._writing:
-                wire = [(point.id.bytes, payload_on_wire(point.payload), vector) for point, vector in chunk]
+                wire = [
+                    (point.id.bytes, payload_on_wire(point.payload), None if vector is None else vector.tobytes())
+                    for point, vector in chunk
+                ]
                 before += await self._ask("write", points=wire)
         written = {
             point.id: fate(point.payload.version, point.payload.status.value, point.payload.etag, stored)
             for point, stored in zip(newest, before, strict=True)
         }
         return fates(points, written)
+
+    async def check(self, points: Sequence[Point]) -> list[Vector | None]:
+        """The vectors as they can be written. Raises `ValueError` for NaN, infinity or a wrong length."""
+        dimension = await self._dimension()
+        return [
+            None
+            if point.vector is None
+            else checked_vector(point.vector, dimension, f"point {point.id} ({point.payload.key})")
+            for point in points
+        ]
 
     async def search(
         self,
@@ -165,9 +172,18 @@ class EdgeIndex:
         with_vectors: bool = False,
     ) -> Sequence[Hit]:
         """The nearest points by cosine, best first, ties by id, none below `threshold`."""
-        hits = await self._nearest("search", vector, limit, threshold, where, with_vectors=with_vectors)
+        found = await self.nearest(vector, limit, limit, threshold, where, with_vectors=with_vectors)
+        return [found.hit(number) for number in range(len(found.records))]
+
+    async def nearest(
+        self, vector: Vector, limit: int, read: int, threshold: float | None, where: Where, *, with_vectors: bool
+    ) -> Nearest:
+        """What `search` answers, with the points of the first `read` only, which are not looked into yet."""
         _, least = least_score(threshold)
-        return [hit_of(one) for one in hits or () if one[1] >= least]
+        more = {"with_vectors": with_vectors, "read": read}
+        ids, scores, records = await self._nearest("search", vector, limit, threshold, where, **more) or (b"", b"", [])
+        found = ranked(ids, scores, least)
+        return Nearest(found, records[: len(found)])
 
     async def get(self, ids: Sequence[UUID], *, with_vectors: bool = False) -> Sequence[StoredPoint]:
         """The points that exist, of any status, in no order."""
@@ -233,15 +249,15 @@ class EdgeIndex:
         self, vector: Vector, *, limit: int, threshold: float | None = None, where: Where = Where()
     ) -> Sequence[Ranked]:
         """The nearest points without payloads, best first, ties by id, none below `threshold`."""
-        hits = ranked(await self._nearest("rank", vector, limit, threshold, where) or (b"", b""))
         _, least = least_score(threshold)
-        return [hit for hit in hits if hit.score >= least]
+        ids, scores = await self._nearest("rank", vector, limit, threshold, where) or (b"", b"")
+        return ranked(ids, scores, least)
 
     async def scroll_by(
         self, field: RangeField, where: Where, *, descending: bool, limit: int, cursor: str | None = None
     ) -> Page:
         """A page of the points that have the field, in its order. Raises `ValueError` for a foreign cursor."""
-        order = ValueOrder(field, descending, self._ordered, self.scroll)
+        order = ValueOrder(field, descending, self.ordered, self.scroll)
         return await order.page(where, positive(limit), cursor)
 
     async def facet(self, field: KeywordField, where: Where, *, limit: int) -> Sequence[FacetCount]:
@@ -252,7 +268,7 @@ class EdgeIndex:
 
     async def extremes(self, field: RangeField, where: Where) -> tuple[Bound, Bound] | None:
         """The least and the greatest value of a field; None where no point has it."""
-        return await extremes(field, where, self._ordered)
+        return await extremes(field, where, self.ordered)
 
     async def highest_version(self, source: str, bucket: str) -> int:
         """The highest version stored for a bucket, of any status; 0 where there is none."""
@@ -280,7 +296,8 @@ class EdgeIndex:
         bound, _ = least_score(threshold)
         return await self._ask(operation, vector=query.tobytes(), limit=limit, threshold=bound, where=wire, **more)
 
-    async def _ordered(self, field: RangeField, where: Where, descending: bool, limit: int) -> Sequence[StoredPoint]:
+    async def ordered(self, field: RangeField, where: Where, descending: bool, limit: int) -> Sequence[StoredPoint]:
+        """The first points in the order of a field; which ones of the last value are among them is chance."""
         wire = where_on_wire(where)
         found = await self._ask("ordered", field=field.value, where=wire, descending=descending, limit=limit)
         return [stored_point(record) for record in found]

@@ -116,10 +116,12 @@ class EdgeCollection:
         return [before.get(one) for one, _, _ in points]
 
     def search(
-        self, vector: bytes, limit: int, threshold: float | None, where: dict[str, Any], with_vectors: bool
-    ) -> list[Any]:
-        """Id, score, payload and vector (or None) of the nearest, best first, ties by id."""
-        return edge_queries.search(self._shard, vector, limit, threshold, where, with_vectors) if self._shard else []
+        self, vector: bytes, limit: int, threshold: float | None, where: dict[str, Any], with_vectors: bool, read: int
+    ) -> tuple[bytes, bytes, list[bytes]]:
+        """What `rank` answers, and the first `read` points themselves."""
+        if self._shard is None:
+            return b"", b"", []
+        return edge_queries.search(self._shard, vector, limit, threshold, where, with_vectors, read)
 
     def rank(self, vector: bytes, limit: int, threshold: float | None, where: dict[str, Any]) -> tuple[bytes, bytes]:
         """Ids and float32 scores of the nearest, best first, ties by id."""

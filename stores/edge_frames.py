@@ -21,6 +21,17 @@ BUG = "bug"
 """Anything else."""
 
 
+def pack_value(value: Any) -> bytes:
+    """A value by itself, for whoever may not need to read it."""
+    packed: bytes = msgpack.packb(value)
+    return packed
+
+
+def unpack_value(packed: bytes) -> Any:
+    """The value that `pack_value` packed."""
+    return msgpack.unpackb(packed)
+
+
 def pack(message: dict[str, Any]) -> bytes:
     """A message as one frame."""
     body: bytes = msgpack.packb(message)

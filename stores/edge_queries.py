@@ -17,6 +17,7 @@ from stores.edge_config import CODES, VECTORS, code_error
 from stores.edge_conversion import PAYLOAD, floats, id_bytes, record_on_wire
 from stores.edge_derived import TAG_NUMBERS
 from stores.edge_filters import TAG, edge_filter, parts_of
+from stores.edge_frames import pack_value
 from stores.edge_tags import TagNames
 
 FACET_SLACK = 1000
@@ -42,20 +43,20 @@ def search(
     threshold: float | None,
     where: dict[str, Any],
     with_vectors: bool,
-) -> list[Any]:
-    """Id, score, payload and vector (or None) of the nearest, as `rank` orders them."""
+    read: int,
+) -> tuple[bytes, bytes, list[bytes]]:
+    """What `rank` answers, and of the first `read` of them id, payload and vector (or None), each packed by itself."""
     best = _best(shard, vector, limit, threshold, where)
-    records = shard.retrieve([UUID(bytes=one) for _, one in best], PAYLOAD, with_vectors)
-    read = {record[0]: record for record in map(record_on_wire, records)}
-    return [[one, -score, *read[one][1:]] for score, one in best]
+    records = shard.retrieve([UUID(bytes=one) for _, one in best[:read]], PAYLOAD, with_vectors)
+    packed = {record[0]: pack_value(record) for record in map(record_on_wire, records)}
+    return *_ids_and_scores(best), [packed[one] for _, one in best[:read]]
 
 
 def rank(
     shard: edge.EdgeShard, vector: bytes, limit: int, threshold: float | None, where: dict[str, Any]
 ) -> tuple[bytes, bytes]:
     """Ids and float32 scores of the nearest, best first, ties by id, those at the limit too."""
-    best = _best(shard, vector, limit, threshold, where)
-    return b"".join(one for _, one in best), array("f", (-score for score, _ in best)).tobytes()
+    return _ids_and_scores(_best(shard, vector, limit, threshold, where))
 
 
 def facet(
@@ -89,6 +90,10 @@ def ordered(shard: edge.EdgeShard, field: str, where: dict[str, Any], descending
         limit=limit, filter=edge_filter(where, shard), with_payload=PAYLOAD, order_by=edge.OrderBy(field, direction)
     )
     return [record_on_wire(record) for record in shard.scroll(request)[0]]
+
+
+def _ids_and_scores(best: Sequence[tuple[float, bytes]]) -> tuple[bytes, bytes]:
+    return b"".join(one for _, one in best), array("f", (-score for score, _ in best)).tobytes()
 
 
 def _best(

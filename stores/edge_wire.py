@@ -1,6 +1,7 @@
 """Between our values and the messages to the Edge process (see `stores.edge_frames`)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -9,6 +10,7 @@ import numpy as np
 
 from schemas.collection import PointPayload, Status
 from stores.edge_derived import kept, written
+from stores.edge_frames import unpack_value
 from stores.filters import AllOf, AnyOf, Between, Bound, Filter, KeyPrefix, KeywordField, Match, Not, Tagged
 from stores.points import tags_payload
 from stores.vectors import Hit, NewTags, Ranked, StoredPoint, Vectors, Where
@@ -62,11 +64,17 @@ def stored_point(record: tuple[bytes, dict[str, Any], bytes | None]) -> StoredPo
     )
 
 
-def hit_of(record: tuple[bytes, float, dict[str, Any], bytes | None]) -> Hit:
-    """A search result as the process answers it: id, score, payload and vector."""
-    id_bytes, score, payload, vector = record
-    point = stored_point((id_bytes, payload, vector))
-    return Hit(point.id, score, point.payload, point.vector)
+@dataclass(frozen=True)
+class Nearest:
+    """The nearest points of a shard, best first; of the first ones what is stored, packed."""
+
+    ranked: Sequence[Ranked]
+    records: Sequence[bytes]
+
+    def hit(self, number: int) -> Hit:
+        """One of those with a record."""
+        point = stored_point(unpack_value(self.records[number]))
+        return Hit(point.id, self.ranked[number].score, point.payload, point.vector)
 
 
 def payload_on_wire(payload: PointPayload) -> dict[str, Any]:
@@ -84,12 +92,12 @@ def vectors_of(rows: Sequence[bytes], dimension: int) -> Vectors:
     return np.frombuffer(b"".join(rows), dtype=np.float32).reshape(-1, dimension)
 
 
-def ranked(wire: tuple[bytes, bytes]) -> list[Ranked]:
-    """Points with their scores, from the ids and the float32 scores one after the other."""
-    ids, scores = wire
+def ranked(ids: bytes, scores: bytes, least: float) -> list[Ranked]:
+    """Points with their scores, best first, none below the least, from ids and float32 scores one after the other."""
     return [
         Ranked(UUID(bytes=ids[16 * n : 16 * n + 16]), score)
         for n, score in enumerate(np.frombuffer(scores, dtype=np.float32).tolist())
+        if score >= least
     ]
 
 

@@ -13,6 +13,7 @@ from qdrant_client import AsyncQdrantClient
 
 from stores.edge import EdgeIndex
 from stores.qdrant_server import QdrantIndex
+from stores.sharded_edge import ShardedEdge
 from stores.vectors import VectorIndex
 from tests.unit.stores.index_points import METADATA
 
@@ -21,7 +22,7 @@ SERVER = os.environ.get("QDRANT_URL")
 
 def implementations() -> list[object]:
     server = [pytest.param("server", marks=pytest.mark.qdrant)] if SERVER else []
-    return ["edge", "client", *server]
+    return ["edge", "shards", "client", *server]
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +44,10 @@ async def bare(request: pytest.FixtureRequest, disk: Path) -> AsyncIterator[Vect
         if request.param == "edge":
             stack.callback(shutil.rmtree, disk / collection)
             yield await stack.enter_async_context(EdgeIndex(disk, collection))
+            return
+        if request.param == "shards":
+            stack.callback(shutil.rmtree, disk / collection)
+            yield await stack.enter_async_context(ShardedEdge(disk, collection, shards=2))
             return
         if request.param == "client":
             client = AsyncQdrantClient(":memory:")

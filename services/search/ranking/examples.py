@@ -137,11 +137,13 @@ class ExampleVectors:
         Raises `Problem` for an image or a URL that cannot be used (422), what the model does not take (422), an id
         that is not there (404), and examples that cancel out (422); `DependencyUnavailable` if the model is remote.
         """
+        if len(examples) == 1:  # a task for each is for those that are made side by side
+            return combined(await self._of_one(examples[0]), [examples[0].weight])
         words = [(example, example.subject.text) for example in examples if isinstance(example.subject, Words)]
         images = [example for example in examples if not isinstance(example.subject, Words)]
         answers = await asyncio.gather(
             self._of_words([text for _, text in words]),
-            *(self._of_image(example) for example in images),
+            *(self._of_one(example) for example in images),
             return_exceptions=True,
         )
         vectors: list[Vector] = []
@@ -167,7 +169,7 @@ class ExampleVectors:
             self._texts.popitem(last=False)
         return vectors
 
-    async def _of_image(self, example: Example) -> list[Vector]:
+    async def _of_one(self, example: Example) -> list[Vector]:
         subject = example.subject
         if isinstance(subject, Words):
             return await self._of_words([subject.text])

@@ -73,20 +73,21 @@ class Folded:
     payloads: Mapping[UUID, PointPayload] = field(default_factory=dict)
 
 
-def fold(ranked: Sequence[Ranked], looks: Mapping[UUID, Look], same: float | None) -> Folded:
+def fold(ranked: Sequence[Ranked], looks: Mapping[UUID, Look | None], same: float | None) -> Folded:
     """Fold near-duplicates; results that `looks` does not know stay as they are, and nothing is folded into them."""
-    near: NDArray[np.bool_] = np.tril(_near(ranked, looks, same), -1)
-    near_an_earlier = np.any(near, axis=1)
+    # In the order of the ranking: Python takes long to hash a UUID.
+    seen = [looks.get(one.id) for one in ranked]
+    near = _near(seen, same)
+    first_near = near.argmax(axis=1).tolist() if ranked else []
     leads = np.zeros(len(ranked), dtype=bool)
     by_bytes: dict[str, int] = {}
     kept: list[Ranked] = []
     duplicates: dict[UUID, int] = {}
-    for at, one in enumerate(ranked):
-        look = looks.get(one.id)
+    for at, (one, look) in enumerate(zip(ranked, seen, strict=True)):
         if look is None:
             kept.append(one)
             continue
-        found = np.flatnonzero(near[at] & leads)[:1].tolist() if near_an_earlier[at] else []
+        found = np.flatnonzero(near[at] & leads)[:1].tolist() if first_near[at] < at else []
         if look.sha256 in by_bytes:
             found.append(by_bytes[look.sha256])
         if found:
@@ -129,27 +130,29 @@ class Folding:
 
     async def _looks(
         self, ids: Sequence[UUID], read: Mapping[UUID, Hit]
-    ) -> tuple[dict[UUID, Look], dict[UUID, PointPayload]]:
+    ) -> tuple[dict[UUID, Look | None], dict[UUID, PointPayload]]:
         now = self._clock()
-        looks: dict[UUID, Look | None] = {one: _look(read[one]) for one in ids if one in read}
-        payloads = {one: read[one].payload for one in looks}
+        looks: dict[UUID, Look | None] = {}
+        points: dict[UUID, StoredPoint | Hit] = {}
+        missing: list[UUID] = []
         for one in ids:
-            until, look = self._kept.get(one, (now, None))
-            if until > now and one not in looks:
-                looks[one] = look
-        missing = [one for one in ids if one not in looks]
+            if (hit := read.get(one)) is not None:
+                points[one] = hit
+            elif (kept := self._kept.get(one)) is not None and kept[0] > now:
+                looks[one] = kept[1]
+            else:
+                missing.append(one)
         for at in range(0, len(missing), READ_CHUNK):
             asked = missing[at : at + READ_CHUNK]
-            points = {point.id: point for point in await self._index.get(asked, with_vectors=True)}
-            payloads |= {one: point.payload for one, point in points.items()}
-            for one in asked:
-                looks[one] = _look(points[one]) if one in points else None
-        for one in payloads.keys() | set(missing):
-            self._kept[one] = (now + REMEMBERED_SECONDS, looks[one])
+            points |= {point.id: point for point in await self._index.get(asked, with_vectors=True)}
+        fresh = {one: _look(point) for one, point in points.items()}
+        fresh |= {one: None for one in missing if one not in fresh}
+        for one, look in fresh.items():
+            self._kept[one] = (now + REMEMBERED_SECONDS, look)
             self._kept.move_to_end(one)
         while len(self._kept) > REMEMBERED:
             self._kept.popitem(last=False)
-        return {one: look for one, look in looks.items() if look is not None}, payloads
+        return looks | fresh, {one: point.payload for one, point in points.items()}
 
 
 def _look(point: StoredPoint | Hit) -> Look | None:
@@ -158,12 +161,13 @@ def _look(point: StoredPoint | Hit) -> Look | None:
     return Look(point.vector, point.payload.sha256)
 
 
-def _near(ranked: Sequence[Ranked], looks: Mapping[UUID, Look], same: float | None) -> NDArray[np.bool_]:
+def _near(looks: Sequence[Look | None], same: float | None) -> NDArray[np.bool_]:
     """Which pairs are near by their vectors, shape (n, n)."""
-    vectors = [look.vector if (look := looks.get(one.id)) else None for one in ranked]
+    vectors = [None if look is None else look.vector for look in looks]
     known = next((vector for vector in vectors if vector is not None), None)
     if same is None or known is None:
-        return np.zeros((len(ranked), len(ranked)), dtype=bool)
-    rows = np.stack([np.zeros_like(known) if vector is None else vector for vector in vectors]).astype(np.float64)
+        return np.zeros((len(looks), len(looks)), dtype=bool)
+    nothing = np.zeros_like(known)
+    rows = np.array([nothing if vector is None else vector for vector in vectors], dtype=np.float64)
     near: NDArray[np.bool_] = rows @ rows.T >= same
     return near

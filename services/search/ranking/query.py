@@ -224,8 +224,9 @@ class Searcher:
         try:
             yield making
         finally:
-            making.cancel()
-            await asyncio.gather(making, return_exceptions=True)
+            # To one that is done this says that nobody will ask for its error, and there is nothing to wait for.
+            if making.cancel():
+                await asyncio.gather(making, return_exceptions=True)
 
     async def _vector(self, examples: Sequence[Example]) -> Vector | None:
         """What is compared with the index; None where there is nothing to compare with."""

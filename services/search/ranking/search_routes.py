@@ -10,6 +10,7 @@ from services.search.answers import SearchAnswer, json_response, results_json
 from services.search.body import read_form, read_json
 from services.search.filters.filter_json import filter_of, filter_of_text
 from services.search.filters.options import SearchOptions, WordSearchOptions, each_once
+from services.search.filters.query_options import query_parameters, read_options
 from services.search.limits import SearchLimits
 from services.search.openapi import json_content
 from services.search.problems import Problem, ProblemKind
@@ -57,14 +58,20 @@ def search_router(searcher: Searcher, limits: SearchLimits) -> APIRouter:
         took_ms = (time.perf_counter() - started) * 1000
         return json_response(body | {"took_ms": round(took_ms, 2), "steps_ms": dict(results.steps_ms)})
 
-    @router.get("/search", summary="Search by words", response_model=SearchAnswer)
-    async def search_by_words(options: Annotated[WordSearchOptions, Query()]) -> Response:
+    @router.get(
+        "/search",
+        summary="Search by words",
+        response_model=SearchAnswer,
+        openapi_extra=query_parameters(WordSearchOptions),
+    )
+    async def search_by_words(request: Request) -> Response:
         """The indexed images that fit the words, best first.
 
         Ask again with `cursor` set to `next_cursor` for more: an image that is there from the first page to the last
         is answered exactly once, whatever else is indexed or removed meanwhile.
         """
-        return await answer(time.perf_counter(), [Example(words("q", options.q, limits))], options)
+        started, options = time.perf_counter(), read_options(request, WordSearchOptions)
+        return await answer(started, [Example(words("q", options.q, limits))], options)
 
     @router.post(
         "/search",

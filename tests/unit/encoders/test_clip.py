@@ -17,6 +17,7 @@ from encoders.encoder import OutOfMemory
 from encoders.engine import EncoderEngine
 from encoders.preprocessing import Preprocessing
 from encoders.short_texts import ShortTexts, can_be_short
+from encoders.short_tokens import ShortTokens
 from encoders.vision_transformer import FastVisionTransformer, Linear, can_be_fast
 from imaging.samples import draw_scene
 from schemas.errors import ConfigurationError
@@ -111,6 +112,30 @@ def test_a_text_has_the_same_vector_alone_and_beside_longer_ones(tiny: Path) -> 
     np.testing.assert_allclose(encoder.encode_text(texts), alone, atol=1e-6)
 
 
+@pytest.mark.parametrize("options", [{}, {"quick_gelu": True}, {"act_kwargs": {"approximate": "tanh"}}], ids=str)
+def test_a_short_text_has_the_features_that_open_clip_computes_with_all_the_padding(options: dict[str, Any]) -> None:
+    text = {"context_length": 20, "vocab_size": 300, "width": 48, "heads": 3, "layers": 3}
+    kinds = {key: value for key, value in options.items() if key == "act_kwargs"}
+    vision = open_clip.CLIPVisionCfg(image_size=32, layers=1, width=64, patch_size=8)
+    generator = torch.Generator().manual_seed(3)
+    model = open_clip.CLIP(
+        40, vision, open_clip.CLIPTextCfg(**text, **kinds), quick_gelu=options.get("quick_gelu", False)
+    ).eval()
+    for parameter in model.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) / 4
+    tokens = torch.zeros((5, 20), dtype=torch.long)
+    for row, length in enumerate([2, 7, 20, 3, 11]):
+        tokens[row, :length] = torch.randint(1, 298, (length,), generator=generator)
+        tokens[row, length - 1] = 299
+    assert can_be_short(model)
+    with torch.inference_mode():
+        whole, words = model.encode_text(tokens), ShortTexts(model)
+        torch.testing.assert_close(words(tokens), whole, atol=1e-5, rtol=1e-5)
+        for row, length in enumerate([2, 7, 20, 3, 11]):
+            alone = words(tokens[row : row + 1, :length])
+            torch.testing.assert_close(alone, whole[row : row + 1], atol=1e-5, rtol=1e-5)
+
+
 def test_padding_is_left_out_only_where_that_computes_the_same(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not can_be_short(open_clip.create_model("ViT-B-16-SigLIP", load_weights=False))
     assert can_be_short(open_clip.create_model(f"local-dir:{tiny}"))
@@ -124,6 +149,7 @@ def test_padding_is_left_out_only_where_that_computes_the_same(tiny: Path, monke
             return super().__call__(tokens).flip(1)
 
     assert isinstance(loaded(tiny)._words, ShortTexts)
+    assert isinstance(loaded(tiny)._tokenizer, ShortTokens)
     before = loaded(tiny).encode_text(["a red boat"])
     monkeypatch.setattr(encoders.clip, "ShortTexts", Wrong)
     np.testing.assert_allclose(loaded(tiny).encode_text(["a red boat"]), before, atol=1e-6)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from schemas.collection import CollectionMetadata
 from services.search.collection import Collection
-from services.search.ranking.folding import FOLDED_DEPTH, PICTURES, Folding, Look, fold
-from stores.vectors import Point, Ranked, Vector, VectorIndex
+from services.search.ranking.folding import FOLDED_DEPTH, PICTURES, REMEMBERED_SECONDS, Folding, Look, fold
+from stores.vectors import Hit, Point, Ranked, StoredPoint, Vector, VectorIndex
 from tests.unit.search.conftest import image_point, made_for
 from tests.unit.search.fakes import FakeIndex, identity, unit_vector
 
@@ -84,6 +84,78 @@ def test_what_is_kept_is_not_near_and_what_is_folded_is_near_to_something_better
     assert not any(near(one, other) for one in kept for other in kept if one < other)
     for gone in (one.id for one in ranked if one.id not in kept):
         assert any(near(gone, leader) for leader in kept if leader < gone)
+
+
+@given(rankings(), st.sets(st.integers(1, 25)), st.sets(st.integers(1, 25)), st.sets(st.integers(1, 25)))
+def test_each_is_folded_into_the_best_that_it_is_near_to_by_a_plain_reading(
+    ranking: tuple[list[Ranked], dict[UUID, Look]], unknown: set[int], unseen: set[int], gone: set[int]
+) -> None:
+    ranked, known = ranking
+    looks: dict[UUID, Look | None] = {
+        one: None if one.int in gone else replace(look, vector=None if one.int in unseen else look.vector)
+        for one, look in known.items()
+        if one.int not in unknown
+    }
+
+    def near(first: Look, second: Look) -> bool:
+        if first.sha256 is not None and first.sha256 == second.sha256:
+            return True
+        if first.vector is None or second.vector is None:
+            return False
+        return float(first.vector.astype(np.float64) @ second.vector.astype(np.float64)) >= PICTURES.same
+
+    leaders: list[UUID] = []
+    duplicates: dict[UUID, int] = {}
+    kept = []
+    for one in ranked:
+        look = looks.get(one.id)
+        leader = next((at for at in leaders if look and (other := looks[at]) and near(look, other)), None)
+        if leader is not None:
+            duplicates[leader] = duplicates.get(leader, 0) + 1
+            continue
+        kept.append(one)
+        if look is not None:
+            leaders.append(one.id)
+    folded = fold(ranked, looks, PICTURES.same)
+    assert folded.ranked == kept
+    assert folded.duplicates == duplicates
+
+
+class AskedIndex(FakeIndex):
+    """Keeps which points were asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[UUID] = []
+
+    async def get(self, ids: Sequence[UUID], *, with_vectors: bool = False) -> Sequence[StoredPoint]:
+        self.asked += ids
+        return await super().get(ids, with_vectors=with_vectors)
+
+
+async def test_what_was_read_is_not_read_again_for_a_minute_and_an_image_that_went_is_folded_into_none() -> None:
+    index, now = AskedIndex(), 0.0
+    index.made = made_for(identity())
+    points = [replace(image_point(f"{at}.jpg"), vector=unit_vector("same")) for at in range(4)]
+    index.points = {point.id: point for point in points[:3]}
+    ranked = [Ranked(point.id, 1.0) for point in points]
+    read = {points[0].id: Hit(points[0].id, 1.0, points[0].payload, points[0].vector)}
+    folding = Folding(index, Collection(index), clock=lambda: now)
+
+    first = await folding.fold(ranked, read)
+    assert index.asked == [point.id for point in points[1:]]
+    assert [one.id for one in first.ranked] == [points[0].id, points[3].id]
+    assert first.duplicates == {points[0].id: 2}
+    assert first.payloads == {point.id: point.payload for point in points[:3]}
+
+    now = REMEMBERED_SECONDS - 1
+    again = await folding.fold(ranked)
+    assert len(index.asked) == 3
+    assert (again.ranked, again.duplicates, again.payloads) == (first.ranked, first.duplicates, {})
+
+    now = REMEMBERED_SECONDS + 1
+    await folding.fold(ranked)
+    assert index.asked[3:] == [point.id for point in points]
 
 
 def test_without_a_bound_only_equal_bytes_are_folded() -> None:

@@ -1,5 +1,8 @@
 """Searches by words, by an image and by id, with every option, through the API."""
 
+import asyncio
+import gc
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,11 +14,13 @@ from prometheus_client import CollectorRegistry
 
 from runtime.probes import Probes
 from schemas.collection import Status
+from schemas.errors import DependencyUnavailable
 from services.search.api import create_app
+from services.search.ranking.relevance import Calibration
 from stores.qdrant_server import QdrantIndex
-from stores.vectors import VectorIndex
+from stores.vectors import Hit, VectorIndex
 from tests.unit.search.conftest import client_of, image_point, made_for, rejected
-from tests.unit.search.fakes import FakeEngine, FakeIndex, unit_vector
+from tests.unit.search.fakes import FakeEngine, FakeIndex, identity, unit_vector
 
 
 def keys(answer: httpx.Response) -> list[str]:
@@ -233,3 +238,26 @@ async def test_without_a_collection_there_are_no_results_and_no_error_and_one_ma
         await empty_index.ensure(made_for(engine.encoder.identity))
         await empty_index.write([image_point("a.jpg")])
         assert keys(await client.get("/v1/search", params={"q": "x"})) == ["a.jpg"]
+
+
+async def test_a_scale_that_failed_unasked_for_is_not_reported_beside_the_error_that_was_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def no_scale(*_: object, **__: object) -> None:
+        raise DependencyUnavailable("index", "no scale", "start it")
+
+    class Away(FakeIndex):
+        async def search(self, *_: object, **__: object) -> Sequence[Hit]:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            raise DependencyUnavailable("index", "it is away", "start it")
+
+    index = Away()
+    index.made = made_for(identity())
+    monkeypatch.setattr(Calibration, "of", no_scale)
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    async with client_of(create_app(index, FakeEngine(), probes=Probes(), registry=CollectorRegistry())) as client:
+        assert "it is away" in (await client.get("/v1/search?q=x")).json()["detail"]
+    gc.collect()
+    assert not reported

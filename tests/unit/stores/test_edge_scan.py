@@ -125,7 +125,7 @@ def sifting(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
     def rank(query: np.ndarray, limit: int, where: Where, threshold: float | None = None) -> list[Ranked]:
         wire = where_on_wire(where, of_vectors=True)
-        return ranked(edge_queries.rank(shard, query.tobytes(), limit, threshold, wire))
+        return ranked(*edge_queries.rank(shard, query.tobytes(), limit, threshold, wire), -math.inf)
 
     yield rank
     shard.close()
@@ -157,7 +157,7 @@ def test_a_broad_filter_is_looked_at_for_the_nearest_alone(
         wire = where_on_wire(where, of_vectors=True)
         ids, scores = edge_queries.rank(shard, ROWS[n].tobytes(), limit, bound, wire)
         above = [hit for hit in found if hit.score >= least]
-        assert [one.score for one in ranked((ids, scores))] == [hit.score for hit in above]
+        assert [one.score for one in ranked(ids, scores, -math.inf)] == [hit.score for hit in above]
 
 
 @pytest.mark.parametrize("holds_for", ["the nearest half", "every other", "the farthest half"])
@@ -176,7 +176,9 @@ def test_a_filter_that_holds_for_other_images_than_the_nearest_loses_none(
     where = Where(bucket="photos", without=tuple(POINTS[n].id for n in np.flatnonzero(~holds)))
     ids, scores = edge_queries.rank(shard, query.tobytes(), 40, None, where_on_wire(where, of_vectors=True))
     expected = nearest(query, 40, holds)
-    assert [one.score for one in ranked((ids, scores))] == pytest.approx([score for _, score in expected], abs=3e-7)
+    assert [one.score for one in ranked(ids, scores, -math.inf)] == pytest.approx(
+        [score for _, score in expected], abs=3e-7
+    )
 
 
 def test_edge_walks_where_a_filter_holds_for_few_and_the_nearest_are_sifted_where_for_many(

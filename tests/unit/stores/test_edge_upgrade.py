@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -14,6 +15,7 @@ from schemas.events import Tag
 from stores.edge import EdgeIndex
 from stores.edge_conversion import index_schema
 from stores.edge_derived import INDEXES, REPLACED, asked_codes, kept, key_starts, tag_codes
+from stores.edge_frames import unpack_value
 from stores.filters import KeywordField, Match, Not, RangeField, Tagged
 from stores.vectors import FacetCount, Point, Where
 from tests.unit.stores.index_points import METADATA, key_id, point
@@ -116,11 +118,12 @@ async def test_what_is_kept_beside_a_payload_is_not_read(tmp_path: Path) -> None
         await index.write([written])
         channel = await index._connected()
         vector = written.vector.tobytes()  # type: ignore[union-attr]
+        asked: dict[str, Any] = {"limit": 1, "threshold": None, "where": {}, "with_vectors": False, "read": 1}
         for payload in (
             (await channel.ask("get", ids=[written.id.bytes], with_vectors=False))[0][1],
             (await channel.ask("scroll", where={}, limit=1, start=None, with_vectors=False))[0][0][1],
             (await channel.ask("ordered", field="indexed_at", where={}, descending=True, limit=1))[0][1],
-            (await channel.ask("search", vector=vector, limit=1, threshold=None, where={}, with_vectors=False))[0][2],
+            unpack_value((await channel.ask("search", vector=vector, **asked))[2][0])[1],
         ):
             assert set(payload) == set(written.payload.as_json())
         [read] = await index.get([written.id])
