@@ -28,7 +28,10 @@ def can_be_short(model: Any) -> bool:
 
 
 class ShortTexts:
-    """What `CLIP.encode_text` computes, on the model's own weights as they are now, which are not copied."""
+    """What `CLIP.encode_text` computes, on the model's own weights, which are not copied.
+
+    Make it after the model has its device and its type: a model that is moved or cast has other weights.
+    """
 
     def __init__(self, model: CLIP) -> None:
         self._tokens = model.token_embedding.weight.detach()

@@ -17,7 +17,7 @@ FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.tx
 """Any one of these is a tokenizer, or leads to one."""
 
 Tokenizer = Callable[[Sequence[str]], Tensor]
-"""Texts to token ids of shape (n, context length)."""
+"""Texts to token ids of shape (n, up to the context length)."""
 
 
 def load_tokenizer(name: str, source: Source) -> Tokenizer:

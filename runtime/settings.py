@@ -98,7 +98,11 @@ class EdgeSettings(BaseModel):
     """Qdrant Edge, the index where there is no Qdrant server."""
 
     shards: int = Field(
-        0, ge=0, le=64, description="Of a collection that is made, a process each; 0: a processor each, at most 4"
+        0,
+        ge=0,
+        le=64,
+        description="Of a collection that is made, a process each; 0: as many as processors, at most 4. Set it where a "
+        "quota gives fewer",
     )
 
 

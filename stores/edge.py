@@ -13,7 +13,7 @@ from schemas.errors import ConfigurationError, DependencyUnavailable
 from stores.cursor import cursor_at, next_id_of
 from stores.edge_channel import DEPENDENCY, EdgeChannel
 from stores.edge_opening import open_collection
-from stores.edge_wire import Nearest, payload_on_wire, ranked, stored_point, tags_on_wire, vectors_of, where_on_wire
+from stores.edge_wire import PackedHit, payload_on_wire, ranked, stored_point, tags_on_wire, vectors_of, where_on_wire
 from stores.filters import Bound, KeywordField, RangeField
 from stores.points import checked_vector, chunks, fate, fates, foreign, least_score, newest_of_each, positive
 from stores.value_order import ValueOrder, extremes
@@ -172,18 +172,17 @@ class EdgeIndex:
         with_vectors: bool = False,
     ) -> Sequence[Hit]:
         """The nearest points by cosine, best first, ties by id, none below `threshold`."""
-        found = await self.nearest(vector, limit, limit, threshold, where, with_vectors=with_vectors)
-        return [found.hit(number) for number in range(len(found.records))]
+        found = await self.nearest(vector, limit, threshold, where, with_vectors=with_vectors)
+        return [one.hit() for one in found]
 
     async def nearest(
-        self, vector: Vector, limit: int, read: int, threshold: float | None, where: Where, *, with_vectors: bool
-    ) -> Nearest:
-        """What `search` answers, with the points of the first `read` only, which are not looked into yet."""
+        self, vector: Vector, limit: int, threshold: float | None, where: Where, *, with_vectors: bool
+    ) -> Sequence[PackedHit]:
+        """What `search` answers, for whoever may not need all of it."""
         _, least = least_score(threshold)
-        more = {"with_vectors": with_vectors, "read": read}
-        ids, scores, records = await self._nearest("search", vector, limit, threshold, where, **more) or (b"", b"", [])
-        found = ranked(ids, scores, least)
-        return Nearest(found, records[: len(found)])
+        found = await self._nearest("search", vector, limit, threshold, where, with_vectors=with_vectors)
+        ids, scores, records = found or (b"", b"", [])
+        return [PackedHit(one, record) for one, record in zip(ranked(ids, scores, least), records, strict=False)]
 
     async def get(self, ids: Sequence[UUID], *, with_vectors: bool = False) -> Sequence[StoredPoint]:
         """The points that exist, of any status, in no order."""
@@ -262,9 +261,14 @@ class EdgeIndex:
 
     async def facet(self, field: KeywordField, where: Where, *, limit: int) -> Sequence[FacetCount]:
         """The values of a field with exact counts, most frequent first."""
-        wire = where_on_wire(where)
-        found = await self._ask("facet", field=field.value, where=wire, limit=positive(limit))
-        return [FacetCount(value, count) for value, count in found]
+        return [FacetCount(value, count) for value, count in await self.counts(field, where, positive(limit))]
+
+    async def counts(self, field: KeywordField, where: Where, limit: int) -> Sequence[tuple[str, int]]:
+        """What `facet` answers, as pairs: there may be as many values as points."""
+        found: list[tuple[str, int]] = await self._ask(
+            "facet", field=field.value, where=where_on_wire(where), limit=limit
+        )
+        return found
 
     async def extremes(self, field: RangeField, where: Where) -> tuple[Bound, Bound] | None:
         """The least and the greatest value of a field; None where no point has it."""

@@ -116,12 +116,12 @@ class EdgeCollection:
         return [before.get(one) for one, _, _ in points]
 
     def search(
-        self, vector: bytes, limit: int, threshold: float | None, where: dict[str, Any], with_vectors: bool, read: int
+        self, vector: bytes, limit: int, threshold: float | None, where: dict[str, Any], with_vectors: bool
     ) -> tuple[bytes, bytes, list[bytes]]:
-        """What `rank` answers, and the first `read` points themselves."""
+        """What `rank` answers, and the points themselves."""
         if self._shard is None:
             return b"", b"", []
-        return edge_queries.search(self._shard, vector, limit, threshold, where, with_vectors, read)
+        return edge_queries.search(self._shard, vector, limit, threshold, where, with_vectors)
 
     def rank(self, vector: bytes, limit: int, threshold: float | None, where: dict[str, Any]) -> tuple[bytes, bytes]:
         """Ids and float32 scores of the nearest, best first, ties by id."""

@@ -43,13 +43,12 @@ def search(
     threshold: float | None,
     where: dict[str, Any],
     with_vectors: bool,
-    read: int,
 ) -> tuple[bytes, bytes, list[bytes]]:
-    """What `rank` answers, and of the first `read` of them id, payload and vector (or None), each packed by itself."""
+    """What `rank` answers, and of each id, payload and vector (or None), packed by itself."""
     best = _best(shard, vector, limit, threshold, where)
-    records = shard.retrieve([UUID(bytes=one) for _, one in best[:read]], PAYLOAD, with_vectors)
+    records = shard.retrieve([UUID(bytes=one) for _, one in best], PAYLOAD, with_vectors)
     packed = {record[0]: pack_value(record) for record in map(record_on_wire, records)}
-    return *_ids_and_scores(best), [packed[one] for _, one in best[:read]]
+    return *_ids_and_scores(best), [packed[one] for _, one in best]
 
 
 def rank(

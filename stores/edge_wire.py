@@ -65,16 +65,16 @@ def stored_point(record: tuple[bytes, dict[str, Any], bytes | None]) -> StoredPo
 
 
 @dataclass(frozen=True)
-class Nearest:
-    """The nearest points of a shard, best first; of the first ones what is stored, packed."""
+class PackedHit:
+    """A search result that nobody has looked into yet."""
 
-    ranked: Sequence[Ranked]
-    records: Sequence[bytes]
+    ranked: Ranked
+    record: bytes
 
-    def hit(self, number: int) -> Hit:
-        """One of those with a record."""
-        point = stored_point(unpack_value(self.records[number]))
-        return Hit(point.id, self.ranked[number].score, point.payload, point.vector)
+    def hit(self) -> Hit:
+        """The result itself."""
+        point = stored_point(unpack_value(self.record))
+        return Hit(point.id, self.ranked.score, point.payload, point.vector)
 
 
 def payload_on_wire(payload: PointPayload) -> dict[str, Any]:

@@ -1,26 +1,30 @@
 """A collection of Qdrant Edge in several shards, each in a process of its own, so that all processors work at once.
 
-One shard scans, reads and writes in one thread. A point belongs to the shard that its id says. The first one lies where
-the only one of an earlier release lies, in `<folder>/<collection>/`, the others below that, in `shards/<number>/`. How
-many there are is decided when a collection is made.
+One shard scans, reads and writes in one thread. A point belongs to the shard that its id says. They lie in
+`<folder>/<collection>/shards-of-<how many>/<number>/`; a collection of one shard, as those of earlier releases, in
+`<folder>/<collection>/` itself. How many there are is decided when a collection is made.
 """
 
 import asyncio
 import os
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 from uuid import UUID
 
 from schemas.collection import Canary, CollectionMetadata
+from schemas.errors import ConfigurationError
 from stores.cursor import cursor_at, next_id_of
 from stores.edge import EdgeIndex
+from stores.edge_lock import POLL_SECONDS, CannotOpen, locked, opened_lock, refused
+from stores.edge_wire import PackedHit
 from stores.filters import Bound, KeywordField, RangeField
-from stores.merging import FacetMerge, merged_ranking, merged_vectors, share_of
-from stores.points import positive
+from stores.merging import FacetMerge, merged, merged_vectors, share_of
+from stores.points import newest_of_each, positive
 from stores.value_order import ValueOrder, extremes
 from stores.vectors import (
     FacetCount,
@@ -38,6 +42,7 @@ from stores.vectors import (
 
 T = TypeVar("T")
 
+OF = "shards-of-"
 MOST_SHARDS = 4
 """Where nobody says how many: each takes a process of 60 MB and more, and an answer waits for the slowest."""
 
@@ -50,28 +55,31 @@ class ShardedEdge:
     """
 
     def __init__(self, folder: Path, collection: str, *, shards: int = 0, lock_wait: float = 10.0) -> None:
-        self._more = folder / collection / "shards"
-        self._wanted = shards or min(MOST_SHARDS, _processors())
+        self._folder = folder.absolute() / collection
+        self._wanted = shards or min(MOST_SHARDS, processors())
         self._lock_wait = lock_wait
-        self._shards: tuple[EdgeIndex, ...] = (EdgeIndex(folder, collection, lock_wait=lock_wait),)
+        self._opened: tuple[EdgeIndex, ...] = ()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         """Start the processes and open the shards.
 
-        Raises `ConfigurationError` when another process has one open, or when it cannot be read or written, and
-        `ForeignCollection` when they are not of one collection.
+        Raises `ConfigurationError` when another process has it open, or when it cannot be read or written, and
+        `ForeignCollection` when the shards are not of one collection.
         """
         async with AsyncExitStack() as stack:
-            # Whoever has the first one open has them all.
-            first = await stack.enter_async_context(self._shards[0])
-            numbers = await self._numbers(first)
-            others = [EdgeIndex(self._more, str(number), lock_wait=self._lock_wait) for number in numbers]
-            opened = await asyncio.gather(*map(stack.enter_async_context, others), return_exceptions=True)
-            for one in opened:
-                if isinstance(one, BaseException):
-                    raise one
-            self._shards = (first, *others)
+            with ExitStack() as lock:
+                lock.callback(os.close, await self._locked())
+                number = self._number()
+                if number > 1:
+                    stack.push(lock.pop_all())
+            # The only shard of a collection lies in the same folder, and its process takes this very lock.
+            below, names = self._folder.parent, [self._folder.name]
+            if number > 1:
+                below, names = self._folder / f"{OF}{number}", [str(one) for one in range(number)]
+            shards = [EdgeIndex(below, one, lock_wait=self._lock_wait) for one in names]
+            await stack.enter_async_context(_together(shards))
+            self._opened = tuple(shards)
             await self._complete()
             self._stack = stack.pop_all()
         return self
@@ -95,7 +103,7 @@ class ShardedEdge:
         """Make the collection where it is missing; answer what is stored. Raises `ForeignCollection`."""
         stored = await self.metadata()
         # The first comes last: while it has no metadata there is no collection.
-        await asyncio.gather(*(one.ensure(stored or metadata) for one in self._shards[1:]))
+        await _each(one.ensure(stored or metadata) for one in self._shards[1:])
         return await self._shards[0].ensure(metadata)
 
     async def keep_canary(self, canary: Canary) -> CollectionMetadata:
@@ -106,12 +114,14 @@ class ShardedEdge:
         """Write each point unless a higher version of it is stored; what became of each is exact.
 
         Durable as `EdgeIndex.write` is. Raises `ValueError` for NaN, infinity or a vector of the wrong length, before
-        anything is written.
+        anything is written. Where one shard fails, the points of the others are written all the same.
         """
+        if not points:
+            return []
         if len(self._shards) > 1:
-            await self._shards[0].check(points)
+            await self._shards[0].check(newest_of_each(points))
         parts = self._parts(points, [point.id for point in points])
-        fates = await asyncio.gather(*(shard.write(part) for shard, part in parts))
+        fates = await _each(shard.write(part) for shard, part in parts)
         told = {shard: iter(several) for (shard, _), several in zip(parts, fates, strict=True)}
         return [next(told[self._shard_of(point.id)]) for point in points]
 
@@ -125,30 +135,29 @@ class ShardedEdge:
         with_vectors: bool = False,
     ) -> Sequence[Hit]:
         """The nearest points by cosine, best first, ties by id, none below `threshold`."""
-        read = share_of(positive(limit), len(self._shards))
-        while True:
-            found = await asyncio.gather(
-                *(one.nearest(vector, limit, read, threshold, where, with_vectors=with_vectors) for one in self._shards)
-            )
-            best = merged_ranking([one.ranked for one in found], limit)
-            if all(number < len(found[at].records) for at, number in best):
-                return [found[at].hit(number) for at, number in best]
-            # One shard has so many of the best, which is rare, that they were not all read: then each reads its own.
-            read = limit
+
+        async def nearest(most: int) -> Sequence[Sequence[PackedHit]]:
+            asked = (vector, most, threshold, where)
+            return await _each(one.nearest(*asked, with_vectors=with_vectors) for one in self._shards)
+
+        best = await merged(nearest, positive(limit), len(self._shards), lambda one: _best_first(one.ranked))
+        return [one.hit() for one in best]
 
     async def rank(
         self, vector: Vector, *, limit: int, threshold: float | None = None, where: Where = Where()
     ) -> Sequence[Ranked]:
         """The nearest points without payloads, best first, ties by id, none below `threshold`."""
-        found = await asyncio.gather(
-            *(one.rank(vector, limit=limit, threshold=threshold, where=where) for one in self._shards)
-        )
-        return [found[at][number] for at, number in merged_ranking(found, limit)]
+
+        async def nearest(most: int) -> Sequence[Sequence[Ranked]]:
+            return await _each(
+                one.rank(vector, limit=most, threshold=threshold, where=where) for one in self._shards
+            )  # fmt: skip
+
+        return await merged(nearest, positive(limit), len(self._shards), _best_first)
 
     async def get(self, ids: Sequence[UUID], *, with_vectors: bool = False) -> Sequence[StoredPoint]:
         """The points that exist, of any status, in no order."""
-        parts = self._parts(ids, ids)
-        found = await asyncio.gather(*(shard.get(part, with_vectors=with_vectors) for shard, part in parts))
+        found = await _each(shard.get(part, with_vectors=with_vectors) for shard, part in self._parts(ids, ids))
         return [point for several in found for point in several]
 
     async def scroll(self, where: Where, *, limit: int, cursor: str | None = None, with_vectors: bool = False) -> Page:
@@ -157,12 +166,9 @@ class ShardedEdge:
         rest, following = positive(limit), cursor
         while rest > 0:
             share = share_of(rest, len(self._shards))
-            pages = await asyncio.gather(
-                *(
-                    one.scroll(where, limit=share, cursor=following, with_vectors=with_vectors)
-                    for one in self._shards
-                )
-            )  # fmt: skip
+            pages = await _each(
+                one.scroll(where, limit=share, cursor=following, with_vectors=with_vectors) for one in self._shards
+            )
             end = _end(page.cursor for page in pages)
             several = [one for page in pages for one in page.points if end is None or one.id < end]
             points += sorted(several, key=lambda one: one.id)
@@ -181,26 +187,23 @@ class ShardedEdge:
     async def scroll_vectors(self, where: Where, *, limit: int, cursor: str | None = None) -> VectorPage:
         """A page of ids, versions and vectors, in the order of ids. Raises `ValueError` for a foreign cursor."""
         share = max(1, positive(limit) // len(self._shards))
-        pages = await asyncio.gather(
-            *(one.scroll_vectors(where, limit=share, cursor=cursor) for one in self._shards)
-        )  # fmt: skip
-        return merged_vectors(pages, _end(page.cursor for page in pages))
+        pages = await _each(one.scroll_vectors(where, limit=share, cursor=cursor) for one in self._shards)
+        return merged_vectors(pages, _end(page.cursor for page in pages), limit)
 
     async def set_tags(self, news: Sequence[NewTags]) -> None:
         """Replace the tags of the points that are still indexed and of the version given; durable as `write` is."""
-        await asyncio.gather(*(shard.set_tags(part) for shard, part in self._parts(news, [one.id for one in news])))
+        await _each(shard.set_tags(part) for shard, part in self._parts(news, [one.id for one in news]))
 
     async def count(self, where: Where) -> int:
         """How many points match, exactly."""
-        return sum(await asyncio.gather(*(one.count(where) for one in self._shards)))
+        return sum(await _each(one.count(where) for one in self._shards))
 
     async def facet(self, field: KeywordField, where: Where, *, limit: int) -> Sequence[FacetCount]:
         """The values of a field with exact counts, most frequent first."""
         merge = FacetMerge(positive(limit), len(self._shards))
         while True:
             asked = merge.asked
-            counts = await asyncio.gather(*(one.facet(field, where, limit=asked) for one in self._shards))
-            # Up to all values of all images, in a thread: a million take a second.
+            counts = await _each(one.counts(field, where, asked) for one in self._shards)
             best = await asyncio.to_thread(merge.best, counts)
             if best is not None:
                 return best
@@ -211,31 +214,60 @@ class ShardedEdge:
 
     async def highest_version(self, source: str, bucket: str) -> int:
         """The highest version stored for a bucket, of any status; 0 where there is none."""
-        return max(await asyncio.gather(*(one.highest_version(source, bucket) for one in self._shards)))
+        return max(await _each(one.highest_version(source, bucket) for one in self._shards))
 
     async def sweep_gone(self, *, before_version: int) -> None:
         """Forget `gone` points with a lower version, a part at a time, so that searches come in between."""
-        await asyncio.gather(*(one.sweep_gone(before_version=before_version) for one in self._shards))
+        await _each(one.sweep_gone(before_version=before_version) for one in self._shards)
 
-    async def _numbers(self, first: EdgeIndex) -> Sequence[int]:
-        """The numbers of the shards beside the first: those that are there, or those that a new collection gets."""
-        there = {int(one.name) for one in self._more.glob("*") if one.name.isdecimal() and one.is_dir()}
-        if there:
-            # A gap tells of a folder that was taken away: it is made anew, and its points come from the bucket again.
-            return range(1, max(there) + 1)
-        return () if await first.metadata() is not None else range(1, self._wanted)
+    @property
+    def _shards(self) -> tuple[EdgeIndex, ...]:
+        if not self._opened:
+            raise RuntimeError(f"the index in {self._folder} is not open; use it inside `async with`")
+        return self._opened
+
+    async def _locked(self) -> int:
+        """The lock of the whole, held here so that it outlives the death of any shard's process."""
+        deadline = time.monotonic() + self._lock_wait
+        try:
+            lock = opened_lock(self._folder)
+            try:
+                while not locked(lock, os.getpid()):
+                    if time.monotonic() >= deadline:
+                        raise refused(lock, self._folder, self._lock_wait)
+                    await asyncio.sleep(POLL_SECONDS)
+            except BaseException:
+                os.close(lock)
+                raise
+        except CannotOpen as error:
+            raise ConfigurationError(str(error)) from None
+        return lock
+
+    def _number(self) -> int:
+        """How many shards there are, or are to be made. Each tells, so that one that is lost is made anew."""
+        for below in self._folder.glob(f"{OF}*"):
+            number = below.name.removeprefix(OF)
+            if number.isdecimal() and any(map(_is_made, below.iterdir())):
+                return int(number)
+        return 1 if _is_made(self._folder) else self._wanted
 
     async def _complete(self) -> None:
         """Make the shards that are missing, which a crash while the collection was made, or a loss, left out."""
-        known = await asyncio.gather(*(one.metadata() for one in self._shards))
+        known = await _each(one.metadata() for one in self._shards)
         stored = next((one for one in known if one is not None), None)
         if stored is not None:
-            await asyncio.gather(*(one.ensure(stored) for one in self._shards))
+            await _each(one.ensure(stored) for one in self._shards)
 
     async def _ordered(self, field: RangeField, where: Where, descending: bool, limit: int) -> Sequence[StoredPoint]:
-        found = await asyncio.gather(*(one.ordered(field, where, descending, limit) for one in self._shards))
-        points = [point for several in found for point in several]
-        return sorted(points, key=lambda one: getattr(one.payload, field.value), reverse=descending)[:limit]
+        def place(one: StoredPoint) -> float:
+            value = getattr(one.payload, field.value)
+            number: float = value.timestamp() if field.is_date else value
+            return -number if descending else number
+
+        async def ordered(most: int) -> Sequence[Sequence[StoredPoint]]:
+            return await _each(one.ordered(field, where, descending, most) for one in self._shards)
+
+        return await merged(ordered, limit, len(self._shards), place)
 
     def _shard_of(self, point: UUID) -> EdgeIndex:
         return self._shards[point.int % len(self._shards)]
@@ -248,9 +280,42 @@ class ShardedEdge:
         return list(parts.items())
 
 
-def _processors() -> int:
+@asynccontextmanager
+async def _together(shards: Sequence[EdgeIndex]) -> AsyncIterator[None]:
+    """All opened at once, and left at once."""
+    entered: list[EdgeIndex] = []
+
+    async def enter(shard: EdgeIndex) -> None:
+        await shard.__aenter__()
+        entered.append(shard)
+
+    try:
+        await _each(enter(one) for one in shards)
+        yield
+    finally:
+        await _each(one.__aexit__(None, None, None) for one in entered)
+
+
+async def _each(asked: Iterable[Awaitable[T]]) -> list[T]:
+    """All answers; the first error only after all have ended, so that whoever asks again meets nobody's rest."""
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    for one in answers:
+        if isinstance(one, BaseException):
+            raise one
+    return [one for one in answers if not isinstance(one, BaseException)]
+
+
+def processors() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _is_made(shard: Path) -> bool:
+    return (shard / "collection.json").exists() or (shard / "shard").is_dir()
+
+
+def _best_first(one: Ranked) -> tuple[float, UUID]:
+    return -one.score, one.id
 
 
 def _end(cursors: Iterable[str | None]) -> UUID | None:

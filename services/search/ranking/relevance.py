@@ -216,12 +216,25 @@ class Calibration:
             self._log.warning("not_calibrated", f"no relevance for now: {error}; it is tried again")
 
     async def _sample(self) -> Vectors:
-        first = await self._index.scroll_vectors(Where(), limit=SAMPLE, cursor=cursor_at(_START))
-        if len(first.ids) >= SAMPLE:
-            return first.vectors
-        rest = await self._index.scroll_vectors(Where(), limit=SAMPLE - len(first.ids))
-        before = np.array([one < _START for one in rest.ids], dtype=bool)
-        return np.concatenate([first.vectors, rest.vectors[before]]) if before.any() else first.vectors
+        """Vectors from `_START` on, and from the first one where the end comes too soon."""
+        after = await self._read(cursor_at(_START), SAMPLE, None)
+        missing = SAMPLE - sum(map(len, after))
+        before = await self._read(None, missing, _START) if missing else []
+        return np.concatenate([*after, *before]) if after or before else np.zeros((0, 1), dtype=np.float32)
+
+    async def _read(self, cursor: str | None, most: int, end: UUID | None) -> list[Vectors]:
+        """At most so many vectors of points before `end`, a page each: one page may be short, and not the last."""
+        pages: list[Vectors] = []
+        while most > 0:
+            page = await self._index.scroll_vectors(Where(), limit=most, cursor=cursor)
+            wanted = np.array([end is None or one < end for one in page.ids], dtype=bool)
+            if wanted.any():
+                pages.append(page.vectors[wanted])
+                most -= len(pages[-1])
+            cursor = page.cursor
+            if cursor is None or not wanted.all():
+                break
+        return pages
 
     async def _usual_words(self, space: str) -> NDArray[np.float32] | None:
         """Their vectors; None where the model here is another one, gives words none, or does not answer."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from uuid import UUID
 
 import httpx
 import numpy as np
@@ -25,7 +26,8 @@ from services.search.api import create_app
 from services.search.collection import Collection
 from services.search.ranking import relevance
 from services.search.ranking.relevance import CUT, LEAST_SAMPLE, USUAL_WORDS, Background, Calibration, Scale
-from stores.vectors import VectorIndex
+from stores.cursor import cursor_at
+from stores.vectors import VectorIndex, VectorPage, Where
 from tests.unit.search.conftest import client_of, image_point
 from tests.unit.search.fakes import FakeEngine, FakeIndex, identity, unit_vector
 
@@ -200,7 +202,7 @@ async def samples(sampled: Sampled, monkeypatch: pytest.MonkeyPatch, *times: flo
 
     async def counted(*arguments: object, **named: object) -> object:
         nonlocal made
-        made += "cursor" in named
+        made += named["cursor"] == cursor_at(relevance._START)
         return await scroll(*arguments, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(sampled.index, "scroll_vectors", counted)
@@ -209,6 +211,24 @@ async def samples(sampled: Sampled, monkeypatch: pytest.MonkeyPatch, *times: flo
         assert await sampled.scale(images=1.0) is not None
         await asyncio.gather(*(task for task in asyncio.all_tasks() if task is not asyncio.current_task()))
     return made
+
+
+async def test_a_sample_of_short_pages_is_whole_and_lasts_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampled = Sampled(1200)
+    scroll = sampled.index.scroll_vectors
+    read: list[UUID] = []
+
+    async def short(where: Where, *, limit: int, cursor: str | None = None) -> VectorPage:
+        page = await scroll(where, limit=min(limit, 90), cursor=cursor)
+        read.extend(page.ids)
+        return page
+
+    monkeypatch.setattr(sampled.index, "scroll_vectors", short)
+    times = (0.0, relevance.GROWING_SECONDS, relevance.REFRESH_SECONDS - 1)
+    assert await samples(sampled, monkeypatch, *times) == 1
+    assert relevance.SAMPLE <= len(set(read)) < relevance.SAMPLE + 90
+    after = [one for one in sorted(sampled.index.points) if one >= relevance._START]
+    assert set(after) <= set(read), "from the start on first, and then from the beginning"
 
 
 async def test_a_model_that_gives_words_no_vectors_is_not_sampled_over_and_over(

@@ -118,7 +118,7 @@ async def test_what_is_kept_beside_a_payload_is_not_read(tmp_path: Path) -> None
         await index.write([written])
         channel = await index._connected()
         vector = written.vector.tobytes()  # type: ignore[union-attr]
-        asked: dict[str, Any] = {"limit": 1, "threshold": None, "where": {}, "with_vectors": False, "read": 1}
+        asked: dict[str, Any] = {"limit": 1, "threshold": None, "where": {}, "with_vectors": False}
         for payload in (
             (await channel.ask("get", ids=[written.id.bytes], with_vectors=False))[0][1],
             (await channel.ask("scroll", where={}, limit=1, start=None, with_vectors=False))[0][0][1],
