@@ -71,11 +71,12 @@ def test_one_kill_in_the_middle_of_indexing_loses_nothing(tmp_path: Path) -> Non
         assert running.metric("sightline_forward_images_sum") <= 190, "what was answered before the kill was kept"
 
 
-def child_of(running: Running) -> int:
-    """The process that holds the shard."""
+def tell_children(running: Running, signal_number: int) -> None:
+    """Send a signal to the processes that hold the shards."""
     children = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children").read_text().split()
-    assert len(children) == 1
-    return int(children[0])
+    assert children
+    for child in children:
+        os.kill(int(child), signal_number)
 
 
 @pytest.mark.slow
@@ -87,14 +88,14 @@ def test_an_index_that_is_away_for_a_minute_is_waited_for(tmp_path: Path) -> Non
     with sightline("up", photos, "--port", "0", data_dir=tmp_path / "data") as running:
         shutil.copyfile(first, photos / "first.jpg")
         wait_for(lambda: "first.jpg" in running.images(), "the first image")
-        os.kill(child_of(running), signal.SIGSTOP)
+        tell_children(running, signal.SIGSTOP)
         try:
             shutil.copyfile(second, photos / "second.jpg")
             wait_for(lambda: "dependency_unavailable" in log_actions(running.log), "the log saying so", patience=40)
             assert running.metric("sightline_waiting_for_dependency", stage="indexer", dependency="edge") == 1
             time.sleep(60)
         finally:
-            os.kill(child_of(running), signal.SIGCONT)
+            tell_children(running, signal.SIGCONT)
         wait_for(lambda: "second.jpg" in running.images(), "the image that waited")
         assert running.metric("sightline_waiting_for_dependency") == 0
         assert not (running.data_dir / "dead-letters").exists()

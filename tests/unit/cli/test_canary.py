@@ -368,7 +368,7 @@ async def test_collections_of_two_models_are_named_apart(tmp_path: Path) -> None
                 encoder=EncoderIdentity(model="hashing", fingerprint="a-b-c", dimension=4), created_at=datetime.now(UTC)
             )
         )
-    assert (tmp_path / "index" / "images__hashing" / "collection.json").exists()
+    assert [*(tmp_path / "index" / "images__hashing").rglob("collection.json")]
 
 
 async def seen(true: Callable[[], bool]) -> None:
