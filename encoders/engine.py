@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import math
-import os
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from encoders.engine_answers import BatchReport, EncodedImage, EngineClosed, Ste
 from encoders.load_thread import in_daemon_thread
 from encoders.model_thread import ModelThread, finish
 from encoders.parts import Parts
+from encoders.processors import usable_processors
 from imaging.decode import BadImage, OpenedImage, open_image
 from imaging.room import PixelRoom
 from schemas.dead_letter import RejectReason
@@ -62,7 +62,7 @@ class EncoderEngine:
         self._division = Division(encoder)
         self._max_pixels = max_pixels
         self._on_batch = on_batch
-        self._threads = decode_threads or _processors()
+        self._threads = decode_threads or usable_processors()
         self._queue = BatchQueue(max_wait_seconds)
         self._urgent_queue = BatchQueue(0.0)
         self._room = PixelRoom(PIXELS_AT_ONCE)
@@ -286,10 +286,3 @@ class EncoderEngine:
         self._closed = self._closed or reason
         waiting = [*self._queue.close(), *self._urgent_queue.close()]
         self._deliver([(request.answer, EngineClosed(str(reason))) for request in waiting])
-
-
-def _processors() -> int:
-    """The processors that this process may use, which containers often limit."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,4 +1,7 @@
-"""The index on one machine: Qdrant Edge, in a process of its own (see `stores.edge_process`)."""
+"""A collection in one shard of Qdrant Edge, in a process of its own (see `stores.edge_process`).
+
+`stores.sharded_edge` makes one collection of several.
+"""
 
 import asyncio
 from collections.abc import Sequence

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 from uuid import UUID
 
+from encoders.processors import usable_processors
 from schemas.collection import Canary, CollectionMetadata
 from schemas.errors import ConfigurationError
 from stores.cursor import cursor_at, next_id_of
@@ -42,7 +43,8 @@ from stores.vectors import (
 
 T = TypeVar("T")
 
-OF = "shards-of-"
+FOLDER = "shards-of-"
+"""What the folder of several shards is called, before their number."""
 MOST_SHARDS = 4
 """Where nobody says how many: each takes a process, with 150 MB of its files mapped into memory even while it is empty,
 and an answer waits for the slowest.
@@ -58,7 +60,7 @@ class ShardedEdge:
 
     def __init__(self, folder: Path, collection: str, *, shards: int = 0, lock_wait: float = 10.0) -> None:
         self._folder = folder.absolute() / collection
-        self._wanted = shards or min(MOST_SHARDS, processors())
+        self._wanted = shards or min(MOST_SHARDS, usable_processors())
         self._lock_wait = lock_wait
         self._opened: tuple[EdgeIndex, ...] = ()
         self._stack = AsyncExitStack()
@@ -78,7 +80,7 @@ class ShardedEdge:
             # The only shard of a collection lies in the same folder, and its process takes this very lock.
             below, names = self._folder.parent, [self._folder.name]
             if number > 1:
-                below, names = self._folder / f"{OF}{number}", [str(one) for one in range(number)]
+                below, names = self._folder / f"{FOLDER}{number}", [str(one) for one in range(number)]
             shards = [EdgeIndex(below, one, lock_wait=self._lock_wait) for one in names]
             await stack.enter_async_context(_together(shards))
             self._opened = tuple(shards)
@@ -247,8 +249,8 @@ class ShardedEdge:
 
     def _number(self) -> int:
         """How many shards there are, or are to be made. Each tells, so that one that is lost is made anew."""
-        for shard in self._folder.glob(f"{OF}*/*"):
-            number = shard.parent.name.removeprefix(OF)
+        for shard in self._folder.glob(f"{FOLDER}*/*"):
+            number = shard.parent.name.removeprefix(FOLDER)
             if number.isdecimal() and _is_made(shard):
                 return int(number)
         return 1 if _is_made(self._folder) else self._wanted
@@ -305,11 +307,6 @@ async def _each(asked: Iterable[Awaitable[T]]) -> list[T]:
         if isinstance(one, BaseException):
             raise one
     return [one for one in answers if not isinstance(one, BaseException)]
-
-
-def processors() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _is_made(shard: Path) -> bool:

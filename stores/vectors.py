@@ -1,7 +1,7 @@
 """The index end: points with versions, conditional writes, and the few reads that Sightline needs.
 
-One `VectorIndex` is one collection. Implementations: Qdrant Edge in a process of its own, and a
-Qdrant server. One contract suite runs on both.
+One `VectorIndex` is one collection. Implementations: Qdrant Edge in one shard, in several, each in a process of its
+own, and a Qdrant server. One contract suite runs on all.
 """
 
 from collections.abc import Sequence

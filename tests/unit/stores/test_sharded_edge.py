@@ -45,6 +45,18 @@ def of_shard(number: int, count: int, shards: int = 3) -> list[Point]:
     ]
 
 
+def is_asked(index: ShardedEdge, number: int) -> bool:
+    """Whether the process of a shard has something to answer."""
+    channel = index._shards[number]._channel
+    return channel is not None and bool(channel._waiting)
+
+
+def open_locks(folder: Path) -> int:
+    """How many times this process has the lock of the collection's folder open."""
+    lock = folder / "images__m" / "lock"
+    return sum(os.path.realpath(one) == str(lock) for one in Path("/proc/self/fd").iterdir())
+
+
 async def keys(index: ShardedEdge | EdgeIndex) -> set[str]:
     page = await index.scroll(ANY, limit=1000)
     return {one.payload.key for one in page.points}
@@ -108,7 +120,7 @@ class TestHowMany:
     async def test_nobody_says_how_many(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processors: int, shards: int
     ) -> None:
-        monkeypatch.setattr("stores.sharded_edge.processors", lambda: processors)
+        monkeypatch.setattr("stores.sharded_edge.usable_processors", lambda: processors)
         async with ShardedEdge(tmp_path, "images__m") as index:
             assert len(index.process_ids) == shards
 
@@ -182,9 +194,10 @@ class TestOneAtATime:
         async with ShardedEdge(tmp_path, "images__m", shards=2) as index:
             await index.ensure(METADATA)
             waiting = asyncio.create_task(ShardedEdge(tmp_path, "images__m").__aenter__())
-            await asyncio.sleep(0.1)
+            await until(lambda: open_locks(tmp_path) == 2)
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
+            assert open_locks(tmp_path) == 1
         async with ShardedEdge(tmp_path, "images__m", lock_wait=0.05):
             pass
 
@@ -265,7 +278,7 @@ class TestAShardThatDies:
         victim = index.process_ids[1]
         os.kill(victim, signal.SIGSTOP)
         writing = asyncio.create_task(index.write(points))
-        await asyncio.sleep(0.05)
+        await until(lambda: is_asked(index, 1))
         os.kill(victim, signal.SIGKILL)
         with pytest.raises(DependencyUnavailable, match="SIGKILL"):
             await writing
@@ -279,7 +292,7 @@ class TestAShardThatDies:
         victim = index.process_ids[1]
         os.kill(victim, signal.SIGSTOP)
         search = asyncio.create_task(index.search(AXIS, limit=60))
-        await asyncio.sleep(0.05)
+        await until(lambda: is_asked(index, 1))
         os.kill(victim, signal.SIGKILL)
         with pytest.raises(DependencyUnavailable, match="SIGKILL"):
             await search
