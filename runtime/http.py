@@ -28,6 +28,8 @@ _BACKLOG = 512
 _KEEP_ALIVE_SECONDS = 75
 """Longer than the idle time of the usual load balancers (60 s), so that they close first and lose no request."""
 
+_LATECOMERS_SECONDS = 0.05
+
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (mapped to what a client can reach, not bound)
 
 
@@ -168,6 +170,33 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._listens.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # uvicorn tells the connections of this moment to end. One that was accepted in this very turn of the loop is
+        # not among them yet: it would be waited for until the drain time is over, and stay open after that.
+        told = set(self.server_state.connections)
+        telling = asyncio.create_task(self._tell_latecomers(told))
+        try:
+            await super().shutdown(sockets)
+            await self._give_up_what_is_left()
+        finally:
+            telling.cancel()
+
+    async def _tell_latecomers(self, told: set[Any]) -> None:
+        while True:
+            await asyncio.sleep(_LATECOMERS_SECONDS)
+            late = self.server_state.connections - told
+            told |= late
+            for connection in late:
+                connection.shutdown()
+
+    async def _give_up_what_is_left(self) -> None:
+        """Cut off whoever did not take an answer within the drain time: the peer shall know that nothing comes."""
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=1)  # they were cancelled
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,10 +1,11 @@
 import asyncio
 import signal
 import socket
+import time
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 
 from runtime.http import HttpServer
 from schemas.errors import ConfigurationError
@@ -154,3 +155,34 @@ async def test_connections_made_between_bind_and_serving_are_answered() -> None:
         asking = asyncio.create_task(client.get(server.address))
         async with server:
             assert (await asking).status_code == 200
+
+
+async def test_no_connection_outlives_the_server_though_it_came_in_the_moment_of_stopping() -> None:
+    server = HttpServer(app_with(), "127.0.0.1", 0, drain_seconds=30)
+    async with server:
+        silent = socket.create_connection(("127.0.0.1", server.port), timeout=5)
+        # The loop is held up until the server looks again whether it should stop: that and the connection, which the
+        # system has taken already, then come in the same turn.
+        time.sleep(0.3)  # noqa: ASYNC251
+        since = time.monotonic()
+    with silent:
+        assert time.monotonic() - since < 15, "a connection that nobody spoke on held the server for its drain time"
+        assert silent.recv(1) == b""
+
+
+async def test_no_connection_outlives_the_server_though_its_client_reads_nothing() -> None:
+    app = FastAPI()
+
+    @app.get("/")
+    async def much() -> Response:
+        return Response(b"x" * 50_000_000)
+
+    async with HttpServer(app, "127.0.0.1", 0, drain_seconds=1) as server:
+        asking = socket.create_connection(("127.0.0.1", server.port), timeout=5)
+        asking.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+        assert await asyncio.to_thread(asking.recv, 12) == b"HTTP/1.1 200"
+    with asking:
+        came = 0
+        while some := len(asking.recv(1_000_000)):
+            came += some
+    assert came < 50_000_000
