@@ -16,7 +16,16 @@ from schemas.errors import ConfigurationError, DependencyUnavailable
 from stores.cursor import cursor_at, next_id_of
 from stores.edge_channel import DEPENDENCY, EdgeChannel
 from stores.edge_opening import open_collection
-from stores.edge_wire import PackedHit, payload_on_wire, ranked, stored_point, tags_on_wire, vectors_of, where_on_wire
+from stores.edge_wire import (
+    PackedCounts,
+    PackedHit,
+    payload_on_wire,
+    ranked,
+    stored_point,
+    tags_on_wire,
+    vectors_of,
+    where_on_wire,
+)
 from stores.filters import Bound, KeywordField, RangeField
 from stores.points import checked_vector, chunks, fate, fates, foreign, least_score, newest_of_each, positive
 from stores.value_order import ValueOrder, extremes
@@ -264,14 +273,12 @@ class EdgeIndex:
 
     async def facet(self, field: KeywordField, where: Where, *, limit: int) -> Sequence[FacetCount]:
         """The values of a field with exact counts, most frequent first."""
-        return [FacetCount(value, count) for value, count in await self.counts(field, where, positive(limit))]
+        counts = await self.counts(field, where, positive(limit))
+        return [FacetCount(value, count) for value, count in counts.pairs()]
 
-    async def counts(self, field: KeywordField, where: Where, limit: int) -> Sequence[tuple[str, int]]:
-        """What `facet` answers, as pairs: there may be as many values as points."""
-        found: list[tuple[str, int]] = await self._ask(
-            "facet", field=field.value, where=where_on_wire(where), limit=limit
-        )
-        return found
+    async def counts(self, field: KeywordField, where: Where, limit: int) -> PackedCounts:
+        """What `facet` answers, for whoever adds it to what others answer, beside the event loop."""
+        return PackedCounts(*await self._ask("facet", field=field.value, where=where_on_wire(where), limit=limit))
 
     async def extremes(self, field: RangeField, where: Where) -> tuple[Bound, Bound] | None:
         """The least and the greatest value of a field; None where no point has it."""

@@ -127,9 +127,9 @@ class EdgeCollection:
         """Ids and float32 scores of the nearest, best first, ties by id."""
         return edge_queries.rank(self._shard, vector, limit, threshold, where) if self._shard else (b"", b"")
 
-    def facet(self, field: str, where: dict[str, Any], limit: int) -> list[tuple[str, int]]:
-        """The values of a field with how many points have each, most frequent first."""
-        return edge_queries.facet(self._shard, self._names, field, where, limit) if self._shard else []
+    def facet(self, field: str, where: dict[str, Any], limit: int) -> tuple[list[str], bytes]:
+        """The values of a field, most frequent first, and as uint32 how many points have each."""
+        return edge_queries.facet(self._shard, self._names, field, where, limit) if self._shard else ([], b"")
 
     def ordered(self, field: str, where: dict[str, Any], descending: bool, limit: int) -> list[Any]:
         """Id, payload and vector of points that have the field, in the order of its values."""

@@ -60,8 +60,11 @@ def rank(
 
 def facet(
     shard: edge.EdgeShard, names: TagNames, field: str, where: dict[str, Any], limit: int
-) -> list[tuple[str, int]]:
-    """The values of a field with how many points have each, most frequent first, ties by value."""
+) -> tuple[list[str], bytes]:
+    """The values of a field, most frequent first, ties by value, and as uint32 how many points have each.
+
+    In two columns, since there may be as many values as points: to unpack pairs takes three times as long.
+    """
     asked = limit + FACET_SLACK
     path = TAG_NUMBERS if field == TAG else field
     condition = edge_filter(where, shard, searched=True)
@@ -79,7 +82,8 @@ def facet(
         for hit, value in zip(hits, names.of(shard, values) if field == TAG else values, strict=True)
         if hit.count and value is not None
     ]
-    return [(value, -count) for count, value in sorted(counts)[:limit]]
+    best = sorted(counts)[:limit]
+    return [value for _, value in best], array("I", [-count for count, _ in best]).tobytes()
 
 
 def ordered(shard: edge.EdgeShard, field: str, where: dict[str, Any], descending: bool, limit: int) -> list[list[Any]]:

@@ -77,6 +77,18 @@ class PackedHit:
         return Hit(point.id, self.ranked.score, point.payload, point.vector)
 
 
+@dataclass(frozen=True)
+class PackedCounts:
+    """Values of a field, most frequent first, and as uint32 how many points have each; there may be 100,000."""
+
+    values: Sequence[str]
+    counts: bytes
+
+    def pairs(self) -> list[tuple[str, int]]:
+        """Each value with its count."""
+        return list(zip(self.values, np.frombuffer(self.counts, dtype=np.uint32).tolist(), strict=True))
+
+
 def payload_on_wire(payload: PointPayload) -> dict[str, Any]:
     """A payload as Edge keeps it."""
     return kept(payload.as_json())

@@ -22,7 +22,7 @@ from schemas.errors import ConfigurationError
 from stores.cursor import cursor_at, next_id_of
 from stores.edge import EdgeIndex
 from stores.edge_lock import POLL_SECONDS, CannotOpen, locked, opened_lock, refused
-from stores.edge_wire import PackedHit
+from stores.edge_wire import PackedCounts, PackedHit
 from stores.filters import Bound, KeywordField, RangeField
 from stores.merging import FacetMerge, merged, merged_vectors, share_of
 from stores.points import newest_of_each, positive
@@ -208,7 +208,7 @@ class ShardedEdge:
         while True:
             asked = merge.asked
             counts = await _each(one.counts(field, where, asked) for one in self._shards)
-            best = await asyncio.to_thread(merge.best, counts)
+            best = await asyncio.to_thread(_merged, merge, counts)
             if best is not None:
                 return best
 
@@ -307,6 +307,10 @@ async def _each(asked: Iterable[Awaitable[T]]) -> list[T]:
         if isinstance(one, BaseException):
             raise one
     return [one for one in answers if not isinstance(one, BaseException)]
+
+
+def _merged(merge: FacetMerge, counts: Sequence[PackedCounts]) -> list[FacetCount] | None:
+    return merge.best([one.pairs() for one in counts])
 
 
 def _is_made(shard: Path) -> bool:

@@ -220,7 +220,7 @@ async def test_stopping_does_not_wait_for_a_long_poll(client: "SQSClient", queue
         started = time.monotonic()
         running.stop.set()
         await asyncio.wait_for(running.task, SOON)
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 4.5
     # What the poll still brings belongs to nobody, and is given back rather than hidden for 30 s.
     await send(client, queue, aws("late.jpg"))
     await until(lambda: counted(made, "release"))

@@ -72,7 +72,7 @@ async def test_a_signal_ends_the_wait_as_if_nothing_had_been(machine: Machine, s
         asked = time.monotonic()
         os.kill(os.getpid(), signal.SIGTERM)
         assert await asyncio.wait_for(task, PATIENCE) is ExitCode.CLEAN
-        assert time.monotonic() - asked < 5
+        assert time.monotonic() - asked < 15
 
 
 @pytest.mark.parametrize(

@@ -344,7 +344,7 @@ async def test_a_one_pass_run_waits_for_what_comes_to_rest_and_is_told_what_does
         began = time.monotonic()
         async with asyncio.timeout(60):
             assert await seen.watch.settled(4 * SETTLE) == ["slow.jpg"]
-        assert 4 * SETTLE <= time.monotonic() - began < 8 * SETTLE
+        assert time.monotonic() - began >= 4 * SETTLE
         assert seen.out.hinted().count("a.jpg") == 2
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)

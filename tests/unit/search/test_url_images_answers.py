@@ -142,7 +142,7 @@ async def test_a_fetch_ends_in_its_time_however_slowly_it_is_answered(
         internet.put(OTHER, slow, "slow.example")
         started = time.monotonic()
         await refused(internet, "http://slow.example/", replace(LIMITS, seconds=0.5))
-        assert 0.4 < time.monotonic() - started < 2
+        assert 0.4 < time.monotonic() - started < 10
 
 
 async def test_a_name_server_that_does_not_answer_is_not_waited_for(internet: Internet) -> None:

@@ -286,7 +286,7 @@ async def test_a_body_that_stalls_is_no_answer_and_does_not_wait_for_ever(server
     started = time.monotonic()
     with pytest.raises(DependencyUnavailable, match="READ_TIMEOUT"):
         await store.look("a.jpg")
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 8
 
 
 async def test_a_slow_body_that_keeps_coming_is_read_to_its_end(server: Server, store: S3Store) -> None:
