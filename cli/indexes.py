@@ -4,8 +4,6 @@ from cli.parts import Parts
 from runtime.settings import Settings
 from schemas.collection import collection_name
 from schemas.errors import ConfigurationError
-from stores.qdrant_making import Layout
-from stores.qdrant_server import QdrantIndex
 from stores.sharded_edge import ShardedEdge
 from stores.vectors import VectorIndex
 
@@ -16,6 +14,10 @@ def make_index(parts: Parts) -> VectorIndex:
     collection = collection_name(indexed_model(settings))
     qdrant = settings.qdrant
     if qdrant.url:
+        # Its client takes the better part of a second to import, which every command would wait for.
+        from stores.qdrant_making import Layout
+        from stores.qdrant_server import QdrantIndex
+
         return QdrantIndex(
             collection,
             url=qdrant.url,

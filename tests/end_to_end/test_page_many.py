@@ -24,7 +24,8 @@ def many() -> Iterator[str]:
 
 @pytest.fixture
 def visit(browser: "Browser", many: str) -> Iterator[Visit]:
-    with visiting(browser, many) as visited:
+    # Chromium paints without a GPU here: a small window is quicker.
+    with visiting(browser, many, viewport={"width": 760, "height": 480}) as visited:
         yield visited
 
 

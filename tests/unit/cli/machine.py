@@ -47,7 +47,7 @@ class Machine:
 
         patch.setattr(StandIn, "load", opened)
         patch.setattr("cli.models.make_encoder", lambda *_, **__: self.encoder)
-        patch.setattr("cli.indexes.QdrantIndex", lambda collection, **_: Index(self, collection))
+        patch.setattr("stores.qdrant_server.QdrantIndex", lambda collection, **_: Index(self, collection))
         patch.setattr("cli.sources.s3_store", lambda bucket, _: Bucket(self, bucket))
         patch.setattr("cli.distributed.check_broker", self._broker)
         patch.setattr("cli.distributed.ensure_topics", self._nothing)
