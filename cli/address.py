@@ -70,8 +70,15 @@ def find_running(data_dir: Path) -> Address | None:
 
 
 def key_headers(settings: Settings) -> dict[str, str]:
-    """What a command sends to a running process: the API key of SIGHTLINE_API_KEY, if there is one."""
+    """What a command sends to a running process: the API key of SIGHTLINE_API_KEY, if there is one.
+
+    Raises `ConfigurationError` for one that no header can carry.
+    """
     key = settings.api_key.get_secret_value().strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigurationError(
+            "SIGHTLINE_API_KEY has characters that no key has; set it to a key as `sightline keys create` printed it"
+        )
     return {"X-Api-Key": key} if key else {}
 
 

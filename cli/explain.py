@@ -82,7 +82,7 @@ def _show(answer: dict[str, Any], console: Console) -> None:
         table.add_row("", "waiting for", name)
     console.print(table)
     console.print(answer["conclusion"])
-    console.print(answer["remedy"].replace("{id}", answer["id"]))
+    console.print(answer["remedy"])
 
 
 def _of_object(found: dict[str, Any]) -> str:

@@ -31,10 +31,13 @@ KEPT_TAGGERS = 32
 
 @dataclass(frozen=True)
 class PhotoTags:
-    """The routes, and what must run for those that work in the background."""
+    """The routes, what must run for those that work in the background, and the engine with the bound on requests, which
+    all other routes are to share.
+    """
 
     router: APIRouter
     component: Component
+    engine: BoundedEngine
 
 
 class Taggers:
@@ -82,6 +85,7 @@ def make_photo_tags(
     tagging = partial(PhotoTagging, tagger_for=Taggers(settings.tags, engine).tagger, roots=PhotoRoots(roots))
     # Single photos are waited for, and count against the bound on requests; folders take their time.
     folders = DirectoryTagging(tagging(engine), index)
-    single = tagging(BoundedEngine(engine, settings.access.waiting), image_bytes=settings.limits.object_bytes)
+    bounded = BoundedEngine(engine, settings.access.waiting)
+    single = tagging(bounded, image_bytes=settings.limits.object_bytes)
     router = tag_router(single, folders, SearchLimits())
-    return PhotoTags(router, Component("tag folders", folders.run))
+    return PhotoTags(router, Component("tag folders", folders.run), bounded)

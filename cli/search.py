@@ -13,6 +13,7 @@ from rich.table import Table
 
 from cli.address import Address, find_running, key_headers
 from cli.parts import Parts
+from cli.within import Within
 from runtime.lifecycle import ExitCode
 from runtime.probes import Probes
 from runtime.settings import Settings
@@ -84,7 +85,7 @@ async def embedding_client(settings: Settings) -> AsyncIterator[httpx.AsyncClien
 
 
 def _client_within(application: "FastAPI") -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app=application), base_url="http://sightline")
+    return httpx.AsyncClient(transport=Within(application), base_url="http://sightline")
 
 
 @asynccontextmanager

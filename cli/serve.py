@@ -43,11 +43,10 @@ async def serve(settings: Settings) -> ExitCode:
                 watch_model(engine, parts.registry, probes, parts.log)
                 photos = make_photo_tags(parts, engine)
                 front.app = embedding_app(
-                    engine,
+                    photos.engine,
                     probes=probes,
                     registry=parts.registry,
                     routers=[photos.router],
-                    waiting=settings.access.waiting,
                     urls=urls,
                     healthy=settings.health_status,
                 )

@@ -12,6 +12,7 @@ from runtime.release import RELEASE
 from schemas.collection import Status
 from services.search.answers import StatusAnswer
 from services.search.api import create_app
+from services.search.embedding import EmbeddingEngine
 from services.search.one_image.parts import OneImage
 from services.search.urls.url_images import UrlImages
 from stores.vectors import VectorIndex, Where
@@ -25,7 +26,7 @@ StatusReport = Callable[[], Awaitable[StatusAnswer]]
 def search_app(
     parts: Parts,
     index: VectorIndex,
-    engine: "EncoderEngine",
+    engine: EmbeddingEngine,
     probes: Probes,
     status: StatusReport,
     routers: Sequence[APIRouter] = (),

@@ -58,7 +58,7 @@ async def up(settings: Settings, source: str) -> ExitCode:
                 front.app = search_app(
                     parts,
                     pipeline.index,
-                    pipeline.engine,
+                    photos.engine,
                     probes,
                     lambda: _status(pipeline, server.address),
                     [retag.router, photos.router],

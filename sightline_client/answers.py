@@ -1,5 +1,6 @@
 """What the service answers. Fields that a newer service adds are kept out of the way."""
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -18,8 +19,29 @@ class Tag(_Answer):
     score: float
 
 
+class Location(_Answer):
+    """Where an image was taken, in degrees of WGS 84; only where the service keeps it."""
+
+    lat: float
+    lon: float
+
+
+class Journey(_Answer):
+    """How an image came into the index. Times are UTC, None where nobody recorded them."""
+
+    origin: str | None = None
+    event_time: datetime | None = None
+    received_at: datetime | None = None
+    looked_at: datetime | None = None
+    judged_at: datetime | None = None
+
+
 class ImageInfo(_Answer):
-    """What is known of an image. `size` is bytes; `width` and `height` are pixels of the upright picture."""
+    """What is known of an image. `size` is bytes; `width` and `height` are pixels of the upright picture.
+
+    `orientation` is EXIF's (1 to 8), of the file; `tags_version` is equal for tags of the same vocabulary and settings;
+    `reason`, `detail` and `release` say why it was rejected, and by which release.
+    """
 
     source: str
     bucket: str
@@ -38,10 +60,15 @@ class ImageInfo(_Answer):
     format: str | None = None
     taken_at: datetime | None = None
     camera: str | None = None
+    orientation: int | None = None
+    location: Location | None = None
     sha256: str | None = None
     tags: tuple[Tag, ...] = ()
+    tags_version: str | None = None
     reason: str | None = None
     detail: str | None = None
+    release: str | None = None
+    journey: Journey | None = None
 
 
 class Result(_Answer):
@@ -62,11 +89,15 @@ class Result(_Answer):
 
 
 class SearchPage(_Answer):
-    """Results, best first. `next_cursor` asks for the page behind, None on the last one; `took_ms` is milliseconds."""
+    """Results, best first. `next_cursor` asks for the page behind, None on the last one.
+
+    `took_ms` is milliseconds, and `steps_ms` how many of them each step took.
+    """
 
     results: tuple[Result, ...]
     next_cursor: str | None = None
     took_ms: float
+    steps_ms: Mapping[str, float] = {}
 
 
 class Image(_Answer):
@@ -96,9 +127,10 @@ class TagCount(_Answer):
 
 
 class TagCounts(_Answer):
-    """Tags, most frequent first."""
+    """Tags, most frequent first; `images` is how many match, tagged or not."""
 
     tags: tuple[TagCount, ...]
+    images: int | None = None
 
 
 class FacetValue(_Answer):
@@ -135,6 +167,7 @@ class Near(_Answer):
     bucket: str
     key: str
     score: float | None = None
+    payload: ImageInfo | None = None
 
 
 class DuplicateGroup(_Answer):
@@ -160,9 +193,68 @@ class TimelineStep(_Answer):
     detail: str = ""
 
 
-class Timeline(_Answer):
-    """Why an image is found, or not: what happened, a sentence of conclusion, and what to do."""
+class ObjectNow(_Answer):
+    """What the store says now: `same` is whether it is what is indexed. None where it cannot be asked."""
 
+    exists: bool | None
+    same: bool | None = None
+    etag: str | None = None
+    size: int | None = None
+    modified_at: datetime | None = None
+    problem: str | None = None
+    remedy: str | None = None
+
+
+class RulesNow(_Answer):
+    """Whether the service's rules let the key in today; None where nobody there knows."""
+
+    wanted: bool | None
+    why: str | None = None
+
+
+class ModelNow(_Answer):
+    """Whose vector is stored, and who embeds questions; `comparable` is None without a vector."""
+
+    stored: str | None
+    running: str
+    comparable: bool | None
+
+
+class LetterNow(_Answer):
+    """A dead letter about the object."""
+
+    occurred_at: datetime
+    stage: str
+    reason: str
+    detail: str
+
+
+class Now(_Answer):
+    """What holds at `checked_at`; `waiting_for` is what the pipeline waits for.
+
+    `dead_letters` is None where they cannot be read from there.
+    """
+
+    checked_at: datetime
+    object: ObjectNow
+    rules: RulesNow
+    model: ModelNow
+    dead_letters: tuple[LetterNow, ...] | None = None
+    waiting_for: tuple[str, ...] = ()
+
+
+class Timeline(_Answer):
+    """Why an image is found, or not: what happened, what holds now, a sentence of conclusion, and what to do.
+
+    `status` is None for a key that the index does not know.
+    """
+
+    id: UUID
+    source: str
+    bucket: str
+    key: str
+    status: str | None
+    now: Now
     steps: tuple[TimelineStep, ...]
     outcome: str
     conclusion: str

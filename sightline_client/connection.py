@@ -17,7 +17,9 @@ class Arguments(TypedDict, total=False):
 
 
 def headers_of(api_key: str | None) -> dict[str, str]:
-    """The headers of every request."""
+    """The headers of every request. Raises `ValueError` for a key that no header can carry."""
+    if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
+        raise ValueError("the API key has characters that no key of Sightline has; was it copied whole and alone?")
     return {"Accept": "application/json", **({} if api_key is None else {"Authorization": f"Bearer {api_key}"})}
 
 

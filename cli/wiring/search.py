@@ -68,7 +68,7 @@ async def wire(assembly: Assembly) -> None:
     def application() -> FastAPI:
         routers = [*assembly.routers, photos.router]
         return search_app(
-            assembly.parts, index, engine, assembly.probes, status, routers, urls=urls, one_image=one_image
+            assembly.parts, index, photos.engine, assembly.probes, status, routers, urls=urls, one_image=one_image
         )
 
     assembly.application = application

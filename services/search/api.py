@@ -24,10 +24,10 @@ from services.search.page_routes import page_router
 from services.search.photo_search import photo_search_router
 from services.search.ranking.duplicate_routes import duplicate_router
 from services.search.ranking.duplicates import Duplicates
-from services.search.ranking.examples import ImageFetcher
 from services.search.ranking.query import Searcher
 from services.search.ranking.search_routes import search_router
 from services.search.service_app import plain_app
+from services.search.urls.linked_images import ImageFetcher, LinkedImages
 from services.search.urls.url_images import NoUrls
 from services.search.vectors.embed_routes import embed_router
 from stores.vectors import VectorIndex
@@ -60,15 +60,16 @@ def create_app(
     """
     # Rules tell the processes that search by this route from those that only embed.
     app = plain_app(_PURPOSE, registry, shown=["/v1/search"])
-    engine = BoundedEngine(engine, waiting)
+    engine = BoundedEngine.around(engine, waiting)
     collection = Collection(index)
-    searcher = Searcher(index, engine, collection, urls=urls)
+    linked = None if urls is None else LinkedImages(urls)
+    searcher = Searcher(index, engine, collection, urls=linked)
     app.include_router(search_router(searcher, limits))
     app.include_router(image_router(searcher, Listing(index, collection)))
     app.include_router(facet_router(Statistics(index, collection)))
     app.include_router(duplicate_router(Duplicates(index, collection)))
     app.include_router(export_router(Export(index, collection, searcher, limits)))
-    app.include_router(embed_router(engine, limits, urls or NoUrls()))
+    app.include_router(embed_router(engine, limits, linked or LinkedImages(NoUrls())))
     app.include_router(photo_search_router(searcher, limits))
     app.include_router(health_router(engine, healthy=healthy))
     app.include_router(one_image_router(searcher, index, engine, one_image))

@@ -37,6 +37,11 @@ class BoundedEngine:
         self.waiting = 0
         """Turns asked for and not yet answered."""
 
+    @classmethod
+    def around(cls, engine: EmbeddingEngine, most: int) -> "BoundedEngine":
+        """An engine with a bound; one that has its own stays as it is, so that all who share it share the bound."""
+        return engine if isinstance(engine, cls) else cls(engine, most)
+
     @property
     def encoder(self) -> Model:
         """The model."""

@@ -17,9 +17,9 @@ from services.search.health_routes import HealthyWord, health_router
 from services.search.limits import SearchLimits
 from services.search.load import BoundedEngine
 from services.search.problems import install_handlers
-from services.search.ranking.examples import ImageFetcher
 from services.search.reference import reference_page
 from services.search.request_metrics import RequestMetrics
+from services.search.urls.linked_images import ImageFetcher, LinkedImages
 from services.search.urls.url_images import NoUrls
 from services.search.vectors.embed_routes import embed_router
 
@@ -67,7 +67,7 @@ def embedding_app(
 ) -> FastAPI:
     """Vectors by one model, its health, and what `routers` bring. The parameters are those of `create_app`."""
     app = plain_app("Gives texts and images vectors by one model.", registry)
-    app.include_router(embed_router(BoundedEngine(engine, waiting), limits, urls or NoUrls()))
+    app.include_router(embed_router(BoundedEngine.around(engine, waiting), limits, LinkedImages(urls or NoUrls())))
     for router in routers:
         app.include_router(router)
     app.include_router(health_router(engine, healthy=healthy))

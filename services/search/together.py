@@ -29,6 +29,24 @@ async def both(one: Coroutine[Any, Any, A], other: Coroutine[Any, Any, B]) -> tu
     return tasks[0].result(), tasks[1].result()
 
 
+async def in_order(*work: Coroutine[Any, Any, A]) -> list[A]:
+    """The results of several, in order. Of several errors the first in this order is raised, as soon as all before it
+    are done, and whatever still goes on is cancelled.
+    """
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        results = []
+        for task in tasks:
+            # To await the task itself would pass a cancellation on to it alone, and let the next in line begin.
+            await asyncio.wait((task,))
+            results.append(task.result())
+        return results
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def while_connected(request: Request, work: Coroutine[Any, Any, A]) -> A:
     """The result of work, for a request whose body is read. Cancels it and raises `ClientDisconnect` when the client
     hangs up.

@@ -64,7 +64,7 @@ def explain_router(searcher: Searcher, index: VectorIndex, engine: EmbeddingEngi
 async def _subject(index: VectorIndex, explainer: Explainer, options: ExplainOptions) -> Subject:
     """The object that is meant. Raises `Problem` 422 where several are, or where nobody can tell the bucket."""
     known = await index.metadata() is not None
-    stored = await _stored(index, options) if known else []
+    stored = await _stored(index, explainer, options) if known else []
     if len(stored) > 1:
         buckets = ", ".join(sorted(f"{one.source}://{one.bucket}" for one in stored))
         raise bad_parameter("bucket", f"{options.key} is known in several: {buckets}; name one, and `source` if needed")
@@ -96,18 +96,20 @@ async def _subject(index: VectorIndex, explainer: Explainer, options: ExplainOpt
     )
 
 
-async def _stored(index: VectorIndex, options: ExplainOptions) -> list[PointPayload]:
+async def _stored(index: VectorIndex, explainer: Explainer, options: ExplainOptions) -> list[PointPayload]:
     sources = SOURCES if options.source is None else (options.source,)
     if options.bucket is not None:
         ids = [point_id(source, options.bucket, options.key) for source in sources]
         return [point.payload for point in await index.get(ids)]
-    found: list[PointPayload] = []
+    # Beside many keys that begin like this one it may lie too far behind to be read: first where it should be.
+    ids = [point_id(source, bucket, options.key) for source, bucket in explainer.places if source in sources]
+    found = {point.id: point.payload for point in (await index.get(ids) if ids else ())}
     cursor: str | None = None
     where = Where(status=None, prefix=options.key, source=options.source)
     for _ in range(_PAGES):
         page = await index.scroll(where, limit=1000, cursor=cursor)
-        found += [point.payload for point in page.points if point.payload.key == options.key]
+        found |= {point.id: point.payload for point in page.points if point.payload.key == options.key}
         cursor = page.cursor
         if cursor is None:
             break
-    return found
+    return list(found.values())

@@ -93,8 +93,9 @@ class Explainer:
             waiting_for=waiting_for,
         )
         outcome, conclusion, remedy = conclude(subject, now, verdict)
+        image = point_id(subject.source, subject.bucket, subject.key)
         return Timeline(
-            id=point_id(subject.source, subject.bucket, subject.key),
+            id=image,
             source=subject.source,
             bucket=subject.bucket,
             key=subject.key,
@@ -103,7 +104,7 @@ class Explainer:
             now=now,
             outcome=outcome,
             conclusion=conclusion,
-            remedy=remedy,
+            remedy=remedy.replace("{id}", str(image)),
         )
 
     async def _object(self, subject: Subject) -> ObjectNow:

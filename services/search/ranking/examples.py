@@ -11,7 +11,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 from uuid import UUID
 
 import numpy as np
@@ -21,6 +21,8 @@ from schemas.dead_letter import RejectReason
 from services.search.embedding import EmbeddingEngine
 from services.search.modality import check_takes_images, vectors_of_words
 from services.search.problems import Problem, ProblemKind, bad_image, bad_parameter
+from services.search.together import in_order
+from services.search.urls.linked_images import LinkedImages, Turns
 from services.search.urls.url_images import UrlRefused
 from stores.vectors import StoredPoint, Vector
 
@@ -31,14 +33,6 @@ SMALL_BYTES = 1024 * 1024
 
 REMEMBERED = 256
 """Vectors of words that are kept, for the pages and refinements that follow a search."""
-
-
-class ImageFetcher(Protocol):
-    """Brings an image that a client named by its URL; `services.search.urls.url_images.UrlImages` is one."""
-
-    async def fetch(self, url: str) -> bytes:
-        """The bytes behind a URL. Raises `UrlRefused`."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -124,44 +118,44 @@ class ExampleVectors:
         self,
         engine: EmbeddingEngine,
         stored: Callable[[UUID], Awaitable[StoredPoint]],
-        urls: ImageFetcher | None = None,
+        urls: LinkedImages | None = None,
     ) -> None:
         self._engine = engine
         self._stored = stored
         self._urls = urls
         self._texts: OrderedDict[str, Vector] = OrderedDict()
 
-    async def vector(self, examples: Sequence[Example]) -> Vector:
-        """The one vector of several examples; shape (dimension,), unit length.
+    async def vector(self, examples: Sequence[Example], caller: str | None = None) -> Vector:
+        """The one vector of several examples; shape (dimension,), unit length. `caller` is whoever asks, where known.
 
         Raises `Problem` for an image or a URL that cannot be used (422), what the model does not take (422), an id
-        that is not there (404), and examples that cancel out (422); `DependencyUnavailable` if the model is remote.
+        that is not there (404), and examples that cancel out (422); `EngineFull` while too much is asked for;
+        `DependencyUnavailable` if the model is remote.
         """
+        linked = sum(isinstance(one.subject, LinkedImage) for one in examples)
+        if linked and self._urls is not None:
+            with self._urls.asked(linked, caller) as turns:
+                return await self._vector(examples, turns)
+        return await self._vector(examples, None)
+
+    async def _vector(self, examples: Sequence[Example], turns: Turns | None) -> Vector:
         if len(examples) == 1:  # a task for each is for those that are made side by side
-            return combined(await self._of_one(examples[0]), [examples[0].weight])
+            return combined(await self._of_one(examples[0], turns), [examples[0].weight])
         words = [(example, example.subject.text) for example in examples if isinstance(example.subject, Words)]
         images = [example for example in examples if not isinstance(example.subject, Words)]
-        answers = await asyncio.gather(
-            self._of_words([text for _, text in words]),
-            *(self._of_one(example) for example in images),
-            return_exceptions=True,
+        vectors = await in_order(
+            self._of_words([text for _, text in words]), *(self._of_one(example, turns) for example in images)
         )
-        vectors: list[Vector] = []
-        for answer in answers:  # of several errors the first one's in this order, whichever came first
-            if isinstance(answer, BaseException):
-                raise answer
-            vectors += answer
-        return combined(vectors, [example.weight for example in (*(one for one, _ in words), *images)])
-
-    async def _fetched(self, url: str, path: str) -> bytes:
-        if self._urls is None:
-            raise bad_parameter(path or "url", "this service fetches no images from URLs; send the bytes of the image")
-        return await self._urls.fetch(url)
+        weights = [example.weight for example in (*(one for one, _ in words), *images)]
+        return combined([vector for several in vectors for vector in several], weights)
 
     async def _of_words(self, texts: Sequence[str]) -> list[Vector]:
-        missing = [text for text in dict.fromkeys(texts) if text not in self._texts]
-        fresh = dict(zip(missing, await vectors_of_words(self._engine, missing), strict=True)) if missing else {}
-        vectors = [fresh[text] if text in fresh else self._texts[text] for text in texts]
+        # Taken out before the model is waited for: meanwhile other searches may push them out.
+        known = {text: self._texts[text] for text in texts if text in self._texts}
+        missing = [text for text in dict.fromkeys(texts) if text not in known]
+        if missing:
+            known.update(zip(missing, await vectors_of_words(self._engine, missing), strict=True))
+        vectors = [known[text] for text in texts]
         for text, vector in zip(texts, vectors, strict=True):
             self._texts[text] = vector
             self._texts.move_to_end(text)
@@ -169,7 +163,7 @@ class ExampleVectors:
             self._texts.popitem(last=False)
         return vectors
 
-    async def _of_one(self, example: Example) -> list[Vector]:
+    async def _of_one(self, example: Example, turns: Turns | None) -> list[Vector]:
         subject = example.subject
         if isinstance(subject, Words):
             return await self._of_words([subject.text])
@@ -178,7 +172,7 @@ class ExampleVectors:
         check_takes_images(self._engine)
         try:
             if isinstance(subject, LinkedImage):
-                return [await self._of_bytes(await self._fetched(subject.url, example.path), "")]
+                return [await self._of_url(subject.url, example.path, turns)]
             return [await self._of_bytes(subject.data, subject.name)]
         except BadImage as error:
             problem = bad_image(error)
@@ -201,6 +195,12 @@ class ExampleVectors:
                 404, ProblemKind.NO_SUCH_IMAGE, f"The image {image} has no vector.", "Search by its bytes instead."
             )
         return point.vector
+
+    async def _of_url(self, url: str, path: str, turns: Turns | None) -> Vector:
+        if turns is None:
+            raise bad_parameter(path or "url", "this service fetches no images from URLs; send the bytes of the image")
+        async with turns.fetched(url) as data:
+            return await self._of_bytes(data, "")
 
     async def _of_bytes(self, data: bytes, name: str) -> Vector:
         if not data:

@@ -13,11 +13,12 @@ from services.search.embedding import EmbeddingEngine
 from services.search.filters.options import Ranking, SearchOptions
 from services.search.limits import DATED_DEPTH, RANKING_DEPTH
 from services.search.problems import Problem, ProblemKind
-from services.search.ranking.examples import Example, ExampleVectors, ImageFetcher, IndexedImage, Words
+from services.search.ranking.examples import Example, ExampleVectors, IndexedImage, Words
 from services.search.ranking.folding import Folded, Folding
 from services.search.ranking.paging import Digest, Place, after, after_date, cursor_of, date_order, digest_of, place_of
 from services.search.ranking.relevance import Calibration, Scale
 from services.search.ranking.steps import Steps
+from services.search.urls.linked_images import LinkedImages
 from stores.filters import Filter, RangeField
 from stores.vectors import ForeignCollection, Hit, Ranked, StoredPoint, Vector, VectorIndex, Where
 
@@ -75,7 +76,7 @@ class Searcher:
         engine: EmbeddingEngine,
         collection: Collection | None = None,
         *,
-        urls: ImageFetcher | None = None,
+        urls: LinkedImages | None = None,
     ) -> None:
         self._index = index
         self._engine = engine
@@ -84,17 +85,19 @@ class Searcher:
         self._folding = Folding(index, self._collection)
         self._vectors = ExampleVectors(engine, self._stored, urls)
 
-    async def search(self, examples: Sequence[Example], options: SearchOptions, *conditions: Filter) -> Results:
+    async def search(
+        self, examples: Sequence[Example], options: SearchOptions, *conditions: Filter, caller: str | None = None
+    ) -> Results:
         """A page of the images nearest to the examples. Indexed images among these are left out of the results.
 
-        Raises `Problem`, `ForeignCollection`.
+        `caller` is the name of whoever asks, where that is known. Raises `Problem`, `EngineFull`, `ForeignCollection`.
         """
         where = options.where(*conditions, without=_indexed(examples))
         subjects = [(one.subject, one.weight) for one in examples]
         digest = digest_of(subjects, where, options.threshold, options.sort, options.good_only, options.fold)
         place = place_of(options.cursor, digest, by_date=options.sort.date is not None)
         steps = Steps()
-        vector = await self._vector(examples)
+        vector = await self._vector(examples, caller)
         steps.done("embed")
         if vector is None:
             return Results([], None, steps.ms)
@@ -228,11 +231,11 @@ class Searcher:
             if making.cancel():
                 await asyncio.gather(making, return_exceptions=True)
 
-    async def _vector(self, examples: Sequence[Example]) -> Vector | None:
+    async def _vector(self, examples: Sequence[Example], caller: str | None = None) -> Vector | None:
         """What is compared with the index; None where there is nothing to compare with."""
         # Images of the index are compared with their like, whatever model is loaded here.
         comparable = len(_indexed(examples)) == len(examples) or await self._comparable()
-        vector = await self._vectors.vector(examples)
+        vector = await self._vectors.vector(examples, caller)
         return vector if comparable else None
 
     async def _judged(

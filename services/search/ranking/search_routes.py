@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from services.search.access import caller_of
 from services.search.answers import SearchAnswer, json_response, results_json
 from services.search.body import read_form, read_json
 from services.search.filters.filter_json import filter_of, filter_of_text
@@ -14,9 +15,10 @@ from services.search.filters.query_options import query_parameters, read_options
 from services.search.limits import SearchLimits
 from services.search.openapi import json_content
 from services.search.problems import Problem, ProblemKind
-from services.search.ranking.examples import Example
+from services.search.ranking.examples import Example, LinkedImage
 from services.search.ranking.query import Searcher
 from services.search.ranking.search_body import SEARCH_BODY_EXAMPLES, SearchBody, examples_of_form, words
+from services.search.together import while_connected
 from stores.filters import Filter
 
 _BODY: dict[str, Any] = {
@@ -51,9 +53,13 @@ def search_router(searcher: Searcher, limits: SearchLimits) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["search"], dependencies=[Depends(each_once)])
 
     async def answer(
-        started: float, examples: Sequence[Example], options: SearchOptions, *conditions: Filter
+        started: float,
+        examples: Sequence[Example],
+        options: SearchOptions,
+        *conditions: Filter,
+        caller: str | None = None,
     ) -> Response:
-        results = await searcher.search(examples, options, *conditions)
+        results = await searcher.search(examples, options, *conditions, caller=caller)
         body = {"results": results_json(results.found), "next_cursor": results.next_cursor}
         took_ms = (time.perf_counter() - started) * 1000
         return json_response(body | {"took_ms": round(took_ms, 2), "steps_ms": dict(results.steps_ms)})
@@ -95,7 +101,11 @@ def search_router(searcher: Searcher, limits: SearchLimits) -> APIRouter:
         if kind == "application/json":
             body = await read_json(request, SearchBody, limits.base64_body_bytes)
             conditions = () if body.filter is None else (filter_of(body.filter),)
-            return await answer(started, await body.examples(limits), options, *conditions)
+            examples = await body.examples(limits)
+            found = answer(started, examples, options, *conditions, caller=caller_of(request).name)
+            if any(isinstance(one.subject, LinkedImage) for one in examples):
+                return await while_connected(request, found)  # it may wait for half a minute
+            return await found
         if kind == "multipart/form-data":
             form = await read_form(request, "image", limits.image_body_bytes, texts=("text", "filter"))
             conditions = (filter_of_text(form.texts["filter"]),) if "filter" in form.texts else ()

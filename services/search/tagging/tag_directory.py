@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
@@ -97,7 +98,7 @@ class DirectoryTagging:
         place = self._photos.roots.place(directory)
         if self._indexed_as(place) is not None and not caller.may(Scope.ADMIN):
             raise _may_not_write(caller)
-        if not place.path.is_dir():
+        if not _is_folder(place.path):
             raise Problem(
                 404,
                 ProblemKind.NO_SUCH_FOLDER,
@@ -199,6 +200,13 @@ class _IndexedPhotos:
         )
         for several in tags:
             self._job.has_stored(several)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long, or a folder that this process may not look into
+        return False
 
 
 def _may_not_write(caller: Caller) -> Problem:

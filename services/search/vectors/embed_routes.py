@@ -17,8 +17,8 @@ from services.search.limits import SearchLimits
 from services.search.modality import check_takes_images, vectors_of_words
 from services.search.openapi import json_body, json_content
 from services.search.problems import Problem, ProblemKind, bad_parameter
-from services.search.ranking.examples import ImageFetcher
 from services.search.together import both, while_connected
+from services.search.urls.linked_images import LinkedImages
 from services.search.vectors.embed_answers import (
     API_VERSION,
     BareEmbedding,
@@ -37,7 +37,7 @@ from services.search.vectors.embed_answers import (
 from services.search.vectors.url_embedding import UrlEmbedder
 
 
-def embed_router(engine: EmbeddingEngine, limits: SearchLimits, urls: ImageFetcher) -> APIRouter:
+def embed_router(engine: EmbeddingEngine, limits: SearchLimits, urls: LinkedImages) -> APIRouter:
     """The routes of embedding. `urls` fetches images."""
     router = APIRouter(tags=["embed"])
     vectors = _Vectors(engine, limits, urls)
@@ -142,7 +142,7 @@ def embed_router(engine: EmbeddingEngine, limits: SearchLimits, urls: ImageFetch
 class _Vectors:
     """Vectors of what a request holds, within the limits. Every method may raise `Problem`."""
 
-    def __init__(self, engine: EmbeddingEngine, limits: SearchLimits, urls: ImageFetcher) -> None:
+    def __init__(self, engine: EmbeddingEngine, limits: SearchLimits, urls: LinkedImages) -> None:
         self._engine = engine
         self._limits = limits
         self._urls = UrlEmbedder(engine, urls)

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.address import INSTANCE_HEADER, find_running, leave_address, read_address
+from cli.address import INSTANCE_HEADER, find_running, key_headers, leave_address, read_address
+from runtime.settings import load_settings
+from schemas.errors import ConfigurationError
 
 
 @pytest.fixture
@@ -57,3 +59,11 @@ def test_the_address_of_a_later_process_is_left_alone(server: str, tmp_path: Pat
     with leave_address(tmp_path, server, "first", "first"):
         (tmp_path / "address.json").write_text('{"url": "x"')
         assert read_address(tmp_path) is None
+
+
+def test_a_key_that_no_header_can_carry_is_refused_without_being_told(tmp_path: Path) -> None:
+    for key in ("clé", "two keys\nin one"):
+        settings = load_settings({"SIGHTLINE_API_KEY": key, "SIGHTLINE_DATA_DIR": str(tmp_path)})
+        with pytest.raises(ConfigurationError, match="SIGHTLINE_API_KEY has characters") as caught:
+            key_headers(settings)
+        assert key not in str(caught.value)

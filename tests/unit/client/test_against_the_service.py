@@ -10,15 +10,18 @@ import pytest
 from fastapi import FastAPI
 from PIL import Image as Pixels
 from prometheus_client import CollectorRegistry
+from pydantic import BaseModel
 
 from encoders.engine import EncoderEngine
 from encoders.hashing import HashingEncoder
 from runtime.probes import Probes
 from schemas.events import Tag
+from services.search.answers import StatusAnswer
 from services.search.api import create_app
-from sightline_client import AsyncSightline, Indexed, Picture, ProblemError, Words, requests, where
+from sightline_client import AsyncSightline, Indexed, Picture, ProblemError, Words, answers, requests, where
 from stores.qdrant_server import QdrantIndex
 from tests.unit.search.conftest import client_of, empty_index, image_point, made_for
+from tests.unit.search.fakes import FakeEngine, FakeIndex
 
 __all__ = ["empty_index"]
 
@@ -145,3 +148,51 @@ def test_every_request_is_one_that_the_api_documents(call: requests.Call, app: F
     bodies = operation.get("requestBody", {}).get("content", {})
     assert call.body is None or "application/json" in bodies
     assert call.files is None or "multipart/form-data" in bodies
+
+
+ANSWERS = {
+    answers.DuplicateGroup: "DuplicateGroup",
+    answers.DuplicatesPage: "DuplicatesAnswer",
+    answers.Embedding: "Embedding",
+    answers.Embeddings: "Embeddings",
+    answers.FacetValue: "ValueCount",
+    answers.FacetValues: "FacetsAnswer",
+    answers.Image: "ImageAnswer",
+    answers.ImageInfo: "PointPayload",
+    answers.ImagesPage: "ImagesAnswer",
+    answers.Journey: "Journey",
+    answers.LetterNow: "LetterNow",
+    answers.Location: "Location",
+    answers.ModelNow: "ModelNow",
+    answers.Near: "DuplicateImage",
+    answers.Now: "Now",
+    answers.ObjectNow: "ObjectNow",
+    answers.Result: "Result",
+    answers.RulesNow: "RulesNow",
+    answers.SearchPage: "SearchAnswer",
+    answers.Status: "StatusAnswer",
+    answers.Tag: "Tag",
+    answers.TagCount: "TagCount",
+    answers.TagCounts: "TagsAnswer",
+    answers.Timeline: "Timeline",
+    answers.TimelineStep: "Step",
+}
+LEFT_OUT = {answers.FacetValues: {"field"}, answers.Embedding: {"version"}, answers.Embeddings: {"version"}}
+"""What only repeats the question, or is there for programs that expect it of another service."""
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: answer.__name__)
+def test_every_answer_is_read_whole(answer: type[BaseModel]) -> None:
+    async def status() -> StatusAnswer:
+        raise NotImplementedError
+
+    app = create_app(FakeIndex(), FakeEngine(), probes=Probes(), registry=CollectorRegistry(), status=status)
+    documented = app.openapi()["components"]["schemas"][ANSWERS[answer]]["properties"]
+    assert {*answer.model_fields, *LEFT_OUT.get(answer, ())} == {*documented}
+
+
+@pytest.mark.parametrize("key", ["clé", "a b\n", "\x00"])
+def test_a_key_that_no_header_can_carry_is_refused_without_being_told(key: str) -> None:
+    with pytest.raises(ValueError, match="the API key has characters") as caught:
+        AsyncSightline("http://127.0.0.1:8080", api_key=key)
+    assert key not in str(caught.value)

@@ -178,3 +178,16 @@ async def test_a_batch_larger_than_the_bound_is_embedded_where_nobody_waits() ->
     assert (await bounded.embed_texts(["x"] * 256)).shape[0] == 256
     assert bounded.waiting == 0
     assert bounded.encoder is engine.encoder
+
+
+async def test_routes_that_share_an_engine_share_its_bound() -> None:
+    engine = SlowEngine()
+    bounded = BoundedEngine.around(engine, 1)
+    app = embedding_app(bounded, probes=Probes(), registry=CollectorRegistry(), waiting=100)
+    async with client_of(app) as client:
+        other = asyncio.create_task(bounded.embed_texts(["x"]))
+        await engine.holds(1)
+        assert (await client.post("/embed/text", json={"text": "x"})).status_code == 429
+        engine.goes_on.set()
+        await other
+        assert (await client.post("/embed/text", json={"text": "x"})).status_code == 200

@@ -3,8 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping, MutableMapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 import httpx
@@ -17,43 +16,11 @@ from schemas.errors import DependencyUnavailable
 from services.search.limits import SearchLimits
 from services.search.load import EngineFull
 from services.search.service_app import embedding_app
-from services.search.urls.url_images import UrlRefused
-from services.search.vectors.url_embedding import AT_ONCE, SHARE, WAITING, UrlEmbedder
+from services.search.urls.linked_images import AT_ONCE, SHARE, WAITING, LinkedImages
+from services.search.vectors.url_embedding import UrlEmbedder
 from tests.unit.search.conftest import client_of
 from tests.unit.search.fakes import FakeEngine, unit_vector
-
-SLOW = "https://slow.example/"
-
-
-class Web:
-    """URLs with their bytes; those of a slow server hang, and all others are refused. Counts what is in hand."""
-
-    def __init__(self, pages: Mapping[str, bytes]) -> None:
-        self.pages = pages
-        self.asked: list[str] = []
-        self.now = 0
-        self.most = 0
-        self.changed = asyncio.Condition()
-
-    async def holds(self, fetches: int) -> None:
-        async with asyncio.timeout(10), self.changed:
-            await self.changed.wait_for(lambda: self.now == fetches)
-
-    async def fetch(self, url: str) -> bytes:
-        self.asked.append(url)
-        self.now += 1
-        self.most = max(self.most, self.now)
-        try:
-            async with self.changed:
-                self.changed.notify_all()
-            await asyncio.sleep(0)
-            if url.startswith(SLOW):
-                await asyncio.Event().wait()
-            if url not in self.pages:
-                raise UrlRefused
-            return self.pages[url]
-        finally:
-            self.now -= 1
+from tests.unit.search.slow_web import Web, held, slow
 
 
 def client(engine: FakeEngine, web: Web, limits: SearchLimits = SearchLimits()) -> httpx.AsyncClient:
@@ -119,22 +86,6 @@ async def test_only_a_few_are_in_hand_at_a_time_over_all_requests(engine: FakeEn
 # Slow servers
 
 
-def slow(count: int) -> list[str]:
-    return [f"{SLOW}{number}" for number in range(count)]
-
-
-@asynccontextmanager
-async def held(*requests: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
-    """Requests that go on meanwhile, and are given up at the end."""
-    tasks = [asyncio.create_task(one) for one in requests]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
 async def test_one_request_with_many_slow_urls_does_not_keep_others_waiting(engine: FakeEngine) -> None:
     web = Web(WEB)
     async with client(engine, web) as asking, held(asking.post("/embed/image", json={"urls": slow(256)})):
@@ -147,7 +98,7 @@ async def test_one_request_with_many_slow_urls_does_not_keep_others_waiting(engi
 
 async def test_several_requests_of_one_key_have_no_more_than_one(engine: FakeEngine) -> None:
     web = Web(WEB)
-    embedder = UrlEmbedder(engine, web)
+    embedder = UrlEmbedder(engine, LinkedImages(web))
     async with held(*(embedder.embed(slow(20), "greedy") for _ in range(9))):
         await web.holds(SHARE)
         async with asyncio.timeout(10):
@@ -172,7 +123,7 @@ async def test_when_too_many_urls_wait_the_answer_is_429_at_once(engine: FakeEng
 
 async def test_one_key_may_have_half_of_what_waits(engine: FakeEngine) -> None:
     web = Web(WEB)
-    embedder = UrlEmbedder(engine, web, waiting=2 * SHARE + 2)
+    embedder = UrlEmbedder(engine, LinkedImages(web, waiting=2 * SHARE + 2))
     async with held(embedder.embed(slow(SHARE), "greedy")):
         await web.holds(SHARE)
         with pytest.raises(EngineFull, match=f"{SHARE} URLs of this caller wait"):

@@ -368,7 +368,8 @@ async def test_a_folder_names_its_photos_as_it_was_named(tagging: Tagged) -> Non
 
 
 async def test_a_folder_that_is_not_there_is_not_found(tagging: Tagged) -> None:
-    for path in (tagging.photos / "missing", tagging.photos / "1.jpg"):
+    too_long = "a" * 300
+    for path in (tagging.photos / "missing", tagging.photos / "1.jpg", too_long, f"cats/{too_long}/b"):
         answer = await tagging.directory(path)
         assert answer.status_code == 404
         assert answer.json()["type"] == "urn:sightline:problem:no-such-folder"

@@ -126,6 +126,7 @@ async def test_an_image_that_changed_went_or_came_back_is_told_so_at_once(
     seen = await timeline(client, point)
     assert (seen["outcome"], seen["now"]["object"]["same"]) == ("outdated", False)
     assert "replaced" in seen["conclusion"]
+    assert f"POST /v1/images/{point.id}/retry" in seen["remedy"]
     (gallery.root / "a.jpg").unlink()
     seen = await timeline(client, point)
     assert (seen["outcome"], seen["now"]["object"]["exists"]) == ("outdated", False)
@@ -208,6 +209,14 @@ async def test_where_several_are_meant_they_are_named(
     assert "folder://pictures, s3://other" in answer.json()["detail"]
     assert (await explained(client, "a.jpg", bucket="other"))["source"] == "s3"
     assert (await explained(client, "a.jpg.png"))["bucket"] == "third"
+
+
+async def test_a_key_is_not_missed_among_many_that_begin_like_it(
+    client: httpx.AsyncClient, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.search.one_image.explain_routes._PAGES", 0)  # as if they filled all pages
+    await gallery.add("1", picture())
+    assert (await explained(client, "1"))["outcome"] == "found"
 
 
 async def test_no_bucket_that_was_never_let_in_is_looked_at(

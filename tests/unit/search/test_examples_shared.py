@@ -1,0 +1,130 @@
+"""Searches by examples that share the model's words and the turns of URLs with other requests."""
+
+import asyncio
+import json
+from collections.abc import MutableMapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+
+from runtime.probes import Probes
+from services.search.api import create_app
+from services.search.ranking.examples import REMEMBERED
+from services.search.urls.linked_images import AT_ONCE, SHARE, WAITING
+from tests.unit.search.conftest import client_of, image_point, made_for
+from tests.unit.search.fakes import FakeEngine, FakeIndex
+from tests.unit.search.slow_web import Web, held, slow
+
+IMAGE = "https://a.example/1.jpg"
+PRIVATE = "http://10.0.0.1/"
+
+
+@pytest.fixture
+def web() -> Web:
+    return Web({IMAGE: b"IMG 1"})
+
+
+@pytest.fixture
+async def index(engine: FakeEngine) -> FakeIndex:
+    index = FakeIndex()
+    await index.ensure(made_for(engine.encoder.identity))
+    await index.write([image_point("1.jpg")])
+    return index
+
+
+def asking(index: FakeIndex, engine: FakeEngine, web: Web) -> httpx.AsyncClient:
+    return client_of(create_app(index, engine, probes=Probes(), registry=CollectorRegistry(), urls=web))
+
+
+def liked(urls: Sequence[str]) -> dict[str, Any]:
+    return {"like": [{"url": url} for url in urls]}
+
+
+class Waiting(FakeEngine):
+    """A model that makes no words that end with a question mark before it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.may = asyncio.Event(), asyncio.Event()
+
+    async def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        if any(text.endswith("?") for text in texts):
+            self.asked.set()
+            await self.may.wait()
+        return await super().embed_texts(texts)
+
+
+async def test_words_that_are_known_are_not_forgotten_while_others_are_made(index: FakeIndex) -> None:
+    engine = Waiting()
+    async with asking(index, engine, Web({})) as client, asyncio.timeout(30):
+        assert (await client.get("/v1/search", params={"q": "beach"})).status_code == 200
+        both = {"like": [{"text": "beach"}, {"text": "new?"}]}
+        searching = asyncio.create_task(client.post("/v1/search", json=both))
+        await engine.asked.wait()
+        for number in range(REMEMBERED):
+            await client.get("/v1/search", params={"q": f"words {number}"})
+        engine.may.set()
+        assert (await searching).status_code == 200
+
+
+async def test_slow_urls_of_searches_keep_nobody_elses_waiting(index: FakeIndex, engine: FakeEngine, web: Web) -> None:
+    async with asking(index, engine, web) as client, held(client.post("/v1/search", json=liked(slow(32)))):
+        await web.holds(SHARE)
+        async with asyncio.timeout(10):
+            assert (await client.post("/v1/search", json={"url": IMAGE})).status_code == 200
+            assert (await client.post("/embed/image", json={"urls": [IMAGE]})).json()["embeddings"][0]
+        assert web.now == SHARE
+
+
+async def test_when_too_many_urls_wait_a_search_is_refused_at_once(
+    index: FakeIndex, engine: FakeEngine, web: Web
+) -> None:
+    async with asking(index, engine, web) as client, asyncio.timeout(30):
+        many = [client.post("/v1/search", json=liked(slow(32))) for _ in range(WAITING // 32)]
+        async with held(*many):
+            await web.holds(AT_ONCE)
+            answered = None
+            while answered is None:  # until all of them have come so far
+                with suppress(TimeoutError):
+                    answered = await asyncio.wait_for(client.post("/v1/search", json={"url": IMAGE}), 1)
+    assert answered.status_code == 429
+    assert int(answered.headers["retry-after"]) >= 1
+    assert "URLs wait to be fetched" in answered.json()["detail"]
+
+
+async def test_an_example_that_fails_ends_the_fetches_after_it(index: FakeIndex, engine: FakeEngine, web: Web) -> None:
+    async with asking(index, engine, web) as client, asyncio.timeout(10):
+        answered = await client.post("/v1/search", json=liked([PRIVATE, *slow(3)]))
+    assert answered.status_code == 422
+    assert answered.json()["errors"][0]["field"] == "like.0.url"
+    assert web.now == 0
+
+
+async def test_when_the_client_hangs_up_its_fetches_end(index: FakeIndex, engine: FakeEngine, web: Web) -> None:
+    app = create_app(index, engine, probes=Probes(), registry=CollectorRegistry(), urls=web)
+    hung_up = asyncio.Event()
+    arrives = [{"type": "http.request", "body": json.dumps(liked(slow(20))).encode(), "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        if arrives:
+            return arrives.pop()
+        await hung_up.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(_: MutableMapping[str, Any]) -> None:
+        pass
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/search", "headers": headers, "query_string": b""}
+    answering = asyncio.create_task(app(scope | {"root_path": ""}, receive, send))
+    await web.holds(SHARE)
+    hung_up.set()
+    async with asyncio.timeout(10):
+        await answering
+    assert web.now == 0
+    assert len(web.asked) == SHARE
