@@ -29,6 +29,8 @@ def odd_images() -> Iterator[OddImage]:
     }
     for name, options in jpegs.items():
         yield _file(f"jpeg {name}", _scene(len(name)), "JPEG", _plain, **options)
+    # So large that it is decoded at a reduced scale.
+    yield _file("jpeg of 12 megapixels", _scene(17, 4000, 3000), "JPEG", _plain, quality=85)
     yield _file("jpeg cmyk", _scene(4).convert("CMYK"), "JPEG", _plain)
     yield _file("jpeg grey", _scene(5).convert("L"), "JPEG", _plain)
     for orientation in range(1, 9):
