@@ -8,8 +8,16 @@ from datetime import UTC, datetime
 from cli.indexes import indexed_model
 from cli.parts import Parts
 from cli.warm_up import tell_model
-from encoders.canary import LEAST_FOR_READERS, cosines, golden_vectors, least_cosine, made_with, stored_form
-from encoders.encoder import Vectors
+from encoders.canary import (
+    GOLDEN_TEXTS,
+    LEAST_FOR_READERS,
+    cosines,
+    golden_vectors,
+    least_cosine,
+    made_with,
+    stored_form,
+)
+from encoders.encoder import Modality, Vectors
 from encoders.engine import EncoderEngine, EngineClosed
 from encoders.remote.encoder import RemoteEncoder
 from runtime.metrics import Metric, MetricKind
@@ -80,8 +88,8 @@ class CanaryCheck:
 
     async def _as_writer(self) -> None:
         # First, since vectors of a model elsewhere may have to be paid for, and are of no use while the index is away.
-        await self._index.metadata()
-        now, vectors = datetime.now(UTC), await golden_vectors(self._engine)
+        known = await self._index.metadata()
+        now, vectors = datetime.now(UTC), await self._golden_vectors(known)
         ours = {"sightline": RELEASE, **made_with(self._engine.encoder)}
         mine = Canary(vectors=stored_form(vectors), made_with=ours, matched_with=ours, matched_at=now)
         offered = CollectionMetadata(encoder=self._engine.identity, created_at=now, canary=mine)
@@ -92,12 +100,12 @@ class CanaryCheck:
             stored = await self._index.keep_canary(mine)
         self._compare(stored, vectors)
         kept = stored.canary or mine
-        known = mine.vectors | kept.vectors
+        complete = mine.vectors | kept.vectors
         if kept.matched_with != ours:
             then, here = _differing(kept.matched_with, ours)
             self._log.info("other_libraries_same_vectors", f"then {then}; now {here}: the vectors did not move")
-        if kept.matched_with != ours or known != kept.vectors:
-            news = {"vectors": known, "matched_with": ours, "matched_at": now}
+        if kept.matched_with != ours or complete != kept.vectors:
+            news = {"vectors": complete, "matched_with": ours, "matched_at": now}
             await self._index.keep_canary(kept.model_copy(update=news))
 
     async def _as_reader(self) -> None:
@@ -117,7 +125,18 @@ class CanaryCheck:
         if (made.space, made.dimension) != (own.space, own.dimension):
             raise ForeignCollection(foreign(self._place, made, own))
         if stored.canary is not None:
-            self._compare(stored, await golden_vectors(self._engine))
+            self._compare(stored, await self._golden_vectors(stored))
+
+    async def _golden_vectors(self, stored: CollectionMetadata | None) -> Mapping[str, Vectors]:
+        """Those of our encoder. Raises `TakesNoWords` where the collection has words, and ours should but has none.
+
+        On this machine a tokenizer may be missing, and images are embedded all the same. What somebody else runs has
+        its tokenizer beside it: when words fail there, something else may be behind the same name.
+        """
+        encoder = self._engine.encoder
+        has_words = stored is not None and stored.canary is not None and stored.canary.vectors.keys() & GOLDEN_TEXTS
+        needed = bool(has_words) and encoder.device == "remote" and encoder.modality is not Modality.IMAGES
+        return await golden_vectors(self._engine, words_needed=needed)
 
     async def _stand_for(self, stored: CollectionMetadata, encoder: RemoteEncoder) -> None:
         """Take the collection's identity, once the golden vectors say that this is the model that made it."""
@@ -129,7 +148,7 @@ class CanaryCheck:
                 f"{self._place} keeps no vectors of golden inputs, {untold}. Start an embedder of this release once, "
                 "which stores them, and start again"
             )
-        if not self._compare(stored, await golden_vectors(self._engine)):
+        if not self._compare(stored, await self._golden_vectors(stored)):
             raise ForeignCollection(
                 f"{self._place} keeps vectors of the golden inputs {', '.join(stored.canary.vectors) or '(none)'}, and "
                 f"this process embeds none of them, {untold}. Start an embedder of this release once, which adds what "

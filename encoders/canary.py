@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import features
 
-from encoders.encoder import Encoder, Modality, Vectors
+from encoders.encoder import Encoder, Modality, TakesNoWords, Vectors
 from encoders.engine import EncoderEngine
-from schemas.errors import ConfigurationError
 from schemas.events import EncoderIdentity
 
 GOLDEN_IMAGES = {"photo": "photo.jpg", "drawing": "drawing.png"}
@@ -39,10 +38,11 @@ LEAST_FOR_READERS = 0.99
 """A search may run on another device, in another number type: rank by rank its results stay the same above this."""
 
 
-async def golden_vectors(engine: EncoderEngine) -> dict[str, Vectors]:
+async def golden_vectors(engine: EncoderEngine, *, words_needed: bool = False) -> dict[str, Vectors]:
     """Name to unit vector of shape (dimension,), of all golden inputs that the engine's encoder takes.
 
-    Raises what embedding raises; only words may be absent, where a tokenizer is missing or a model has none.
+    Raises what embedding raises; only words may be absent, where a tokenizer is missing or a model has none, and not
+    with `words_needed`.
     """
     vectors: dict[str, Vectors] = {}
     if engine.encoder.modality is not Modality.WORDS:
@@ -54,7 +54,9 @@ async def golden_vectors(engine: EncoderEngine) -> dict[str, Vectors]:
         vectors |= {name: image.vector for name, image in zip(GOLDEN_IMAGES, images, strict=True)}
     try:
         texts = await engine.embed_texts(list(GOLDEN_TEXTS.values()))
-    except ConfigurationError:
+    except TakesNoWords:
+        if words_needed:
+            raise
         return vectors
     return vectors | dict(zip(GOLDEN_TEXTS, texts, strict=True))
 

@@ -22,6 +22,12 @@ QWEN3, QWEN3_FOLDER = "qwen3-4b", "qwen3:"
 OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 """What open_clip calls weights on the hub, in the order in which it asks for them."""
 
+OPEN_CLIP_PATTERNS = ("open_clip*", "*token*")
+"""What is worth downloading of a repository with such weights."""
+
+TOWER_FILE, TOWER_PATTERNS = "config.json", ("config.json", "*token*")
+"""What describes a text tower that lies in another repository, and what is worth downloading there."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -30,7 +36,8 @@ class Model:
     `parameters` counts the numbers that were learned, `size` is the bytes of the published weights. None: it depends
     on what is named, or on the files. `licence` is that of the weights, an SPDX identifier where there is one.
     `repository` is where the weights are on the hub: any one of `files` there is enough to load them, `patterns` are
-    what is worth downloading. `also` are names that the same weights have elsewhere. `token` is the environment
+    what is worth downloading. `tower` is another repository, without whose description of a text tower the weights
+    cannot be loaded. `also` are names that the same weights have elsewhere. `token` is the environment
     variable for the token of a model that somebody else runs.
     """
 
@@ -43,7 +50,8 @@ class Model:
     about: str
     repository: str = ""
     files: tuple[str, ...] = OPEN_CLIP_FILES
-    patterns: tuple[str, ...] = ("open_clip*", "*token*")
+    patterns: tuple[str, ...] = OPEN_CLIP_PATTERNS
+    tower: str = ""
     also: tuple[str, ...] = ()
     token: str = ""
 

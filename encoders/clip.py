@@ -3,28 +3,25 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as functional
-from open_clip.factory import load_state_dict
 from open_clip.transform import PreprocessCfg
 from PIL import Image
 from torch import Tensor, nn
 
-from encoders.checkpoints import misfit, shapes
 from encoders.devices import choose_device, choose_dtype, divide, guarded, threads_on
-from encoders.encoder import Modality, Prepared, Scoring, Vectors
+from encoders.encoder import Modality, Prepared, Scoring, TakesNoWords, Vectors
+from encoders.open_clip_model import create_model
 from encoders.preprocessing import Preprocessing
 from encoders.short_texts import ShortTexts, can_be_short
 from encoders.short_tokens import ShortTokens, can_be_unpadded
 from encoders.tokenizer import Tokenizer, load_tokenizer
 from encoders.vision_transformer import FastVisionTransformer, can_be_fast
 from encoders.weights import Source, find_weights
-from schemas.errors import ConfigurationError
 from schemas.events import EncoderIdentity
 
 USUAL_BATCH = 16
@@ -85,7 +82,7 @@ class OpenClipEncoder:
     def load(self) -> None:
         """Find and load the weights, and make a forward pass. Raises `ConfigurationError`."""
         source = find_weights(self.name)
-        model = _create(source)
+        model = create_model(source)
         self._preprocessing = Preprocessing(PreprocessCfg(**model.visual.preprocess_cfg))
         weights = _digest(model, open_clip.get_model_config(source.architecture), source)
         self.scoring = _scoring(model)
@@ -95,7 +92,7 @@ class OpenClipEncoder:
         # Images can be embedded without it, so its lack stops only those who ask with words.
         try:
             self._tokenizer = load_tokenizer(self.name, source)
-        except ConfigurationError as error:
+        except TakesNoWords as error:
             self._tokenizer_obstacle = str(error)
         if isinstance(self._words, ShortTexts) and can_be_unpadded(self._tokenizer):
             self._tokenizer = ShortTokens(self._tokenizer)
@@ -117,11 +114,11 @@ class OpenClipEncoder:
         return self._embed(batch)
 
     def encode_text(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors of shape (n, dimension). Raises `ConfigurationError` where the tokenizer is missing."""
+        """Unit vectors of shape (n, dimension). Raises `TakesNoWords` where the tokenizer is missing."""
         if not texts:
             return np.zeros((0, self.identity.dimension), dtype=np.float32)
         if self._tokenizer is None:
-            raise ConfigurationError(self._tokenizer_obstacle)
+            raise TakesNoWords(self._tokenizer_obstacle)
         with torch.inference_mode():
             tokens = self._tokenizer(list(texts)).to(self._device)
             return _unit(guarded(lambda: self._words(tokens)))
@@ -169,54 +166,6 @@ class OpenClipEncoder:
             short, whole = words(tokens), model.encode_text(tokens)
             cosine = functional.cosine_similarity(short.float(), whole.float()).min().item()
         return words if cosine >= FAITHFUL else model.encode_text
-
-
-def _create(source: Source) -> Any:
-    try:
-        # Seeded, without moving the process's own stream of random numbers.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            model = open_clip.create_model(
-                source.architecture,
-                source.pretrained,
-                precision="fp32",
-                device="cpu",
-                require_pretrained=not source.random,
-                pretrained_text=False,
-                **source.options,
-            )
-    except Exception as error:
-        place = source.checkpoint or source.pretrained or source.architecture
-        reason = _misfit(source) if source.checkpoint is not None else ""
-        if reason:
-            raise ConfigurationError(
-                f"the weights in {place} are not made for {source.label}: {reason}. Name the architecture that they "
-                "were made for, or take other weights: `sightline models` lists both"
-            ) from error
-        cause = " ".join(str(error).split())[:300]
-        raise ConfigurationError(
-            f"the model {source.label} cannot be loaded from {place}: {cause}. Check that the weights are complete and "
-            "made for this architecture"
-        ) from error
-    return model.eval().requires_grad_(False)
-
-
-def _misfit(source: Source) -> str:
-    """How the file's tensors differ from the architecture's; empty where that cannot be told."""
-    try:
-        path = str(source.checkpoint)
-        if path.endswith(".safetensors"):
-            there = shapes(Path(path))
-        else:
-            there = {name: tuple(one.shape) for name, one in load_state_dict(path, device="meta").items()}
-        with torch.device("meta"):
-            made = open_clip.create_model(
-                source.architecture, load_weights=False, pretrained_text=False, device="meta", **source.options
-            )
-    except Exception:
-        # The first error says more than that its explanation failed.
-        return ""
-    return misfit(there, {name: tuple(one.shape) for name, one in made.state_dict().items()})
 
 
 def _digest(model: nn.Module, config: dict[str, Any] | None, source: Source) -> str:

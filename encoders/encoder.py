@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.errors import ConfigurationError
 from schemas.events import EncoderIdentity, ImageFacts
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ class Scoring:
 
 class OutOfMemory(Exception):
     """The batch did not fit on the device; the engine halves it and goes on."""
+
+
+class TakesNoWords(ConfigurationError):
+    """This encoder makes no vectors of words; those of images may be as good as ever. The message says why."""
 
 
 class SomeFailed(Exception):
@@ -113,7 +118,7 @@ class Encoder(Protocol):
         ...
 
     def encode_text(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors for texts, in the same space, in order."""
+        """Unit vectors for texts, in the same space, in order. Raises `TakesNoWords` where it makes none."""
         ...
 
 

@@ -10,6 +10,8 @@ from encoders.catalogue import (
     QWEN3_FOLDER,
     SMALL,
     SMALL_FOLDER,
+    TOWER_FILE,
+    TOWER_PATTERNS,
     Model,
     find_model,
     unknown_model,
@@ -78,7 +80,7 @@ def presence_of(model: Model) -> Presence:
         return _of_qwen3(model)
     if model.repository:
         return _in_cache(model)
-    if model.parameters == 0 or model.name.endswith("/random"):
+    if model.parameters == 0:
         return Presence(Where.BUILT_IN)
     return _of_path(model.name)
 
@@ -98,12 +100,17 @@ def _in_cache(model: Model) -> Presence:
     except ImportError as error:
         return _without(error)
     found = hub_cache.find_cached(model.repository, model.files)
+    tower = ""
+    if model.tower and hub_cache.find_cached(model.tower, [TOWER_FILE]) is None:
+        tower = hub_cache.download_command(model.tower, *TOWER_PATTERNS)
     if found is not None:
-        return _there(found)
+        there = _there(found)
+        return replace(there, remedy=there.remedy or tower)
+    own = hub_cache.download_command(model.repository, *model.patterns)
     return Presence(
         Where.MISSING,
         looked_in=str(hub_cache.cache_of(model.repository)),
-        remedy=hub_cache.download_command(model.repository, *model.patterns),
+        remedy=f"{own} && {tower}" if tower else own,
     )
 
 
@@ -133,7 +140,9 @@ def _of_path(name: str) -> Presence:
     from encoders.weights import find_weights
 
     try:
-        checkpoint = find_weights(name).checkpoint
+        source = find_weights(name)
     except ConfigurationError as error:
         return Presence(Where.MISSING, remedy=str(error))
-    return Presence(Where.MISSING) if checkpoint is None else _there(checkpoint)
+    if source.random:
+        return Presence(Where.BUILT_IN)
+    return Presence(Where.MISSING) if source.checkpoint is None else _there(source.checkpoint)

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
-from open_clip.tokenizer import HFTokenizer
+from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer
 from torch import Tensor
 
 from encoders import hub_cache
+from encoders.encoder import TakesNoWords
 from encoders.weights import Source
-from schemas.errors import ConfigurationError
 
 FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.txt", "sentencepiece.bpe.model")
 """Any one of these is a tokenizer, or leads to one."""
@@ -21,7 +21,7 @@ Tokenizer = Callable[[Sequence[str]], Tensor]
 
 
 def load_tokenizer(name: str, source: Source) -> Tokenizer:
-    """The tokenizer for a model. Raises `ConfigurationError`: what is missing, where it was sought, the remedy."""
+    """The tokenizer for a model. Raises `TakesNoWords`: what is missing, where it was sought, the remedy."""
     text = (open_clip.get_model_config(source.architecture) or {}).get("text_cfg", {})
     repository = text.get("hf_tokenizer_name")
     try:
@@ -29,7 +29,7 @@ def load_tokenizer(name: str, source: Source) -> Tokenizer:
             return _from_files(name, source, repository, text)
         tokenizer: Tokenizer = open_clip.get_tokenizer(source.architecture)
         return tokenizer
-    except ConfigurationError:
+    except TakesNoWords:
         raise
     except Exception as error:
         cause = " ".join(str(error).split())[:300]
@@ -46,7 +46,9 @@ def _from_files(name: str, source: Source, repository: str, text: dict[str, Any]
         cached = hub_cache.find_cached(repository, FILES)
         origin = str(cached.parent) if cached is not None else _on_hub(name, repository, beside)
     mode, options = text.get("tokenizer_mode"), text.get("tokenizer_kwargs", {})
-    made: Tokenizer = HFTokenizer(origin, text["context_length"], tokenizer_mode=mode, **options)
+    # Descriptions with a text tower from the hub give no length; open_clip cuts their texts at its default.
+    length = text.get("context_length", DEFAULT_CONTEXT_LENGTH)
+    made: Tokenizer = HFTokenizer(origin, length, tokenizer_mode=mode, **options)
     return made
 
 
@@ -63,5 +65,5 @@ def _on_hub(name: str, repository: str, beside: Path | None) -> str:
     )
 
 
-def _no_words(name: str, cause: str, remedy: str) -> ConfigurationError:
-    return ConfigurationError(f"{name} can embed images but no words: {cause}. To search by words {remedy}")
+def _no_words(name: str, cause: str, remedy: str) -> TakesNoWords:
+    return TakesNoWords(f"{name} can embed images but no words: {cause}. To search by words {remedy}")

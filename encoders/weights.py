@@ -19,9 +19,10 @@ from typing import Any
 import open_clip
 
 from encoders import hub_cache
-from encoders.catalogue import OPEN_CLIP_FILES, SMALL, SMALL_FOLDER, Model, choices_of, name_here
+from encoders.catalogue import SMALL, SMALL_FOLDER, Model, choices_of, name_here
 from encoders.checkpoints import PREFERRED, SUFFIXES, check_whole, find_checkpoint
 from encoders.encoder import Modality
+from encoders.hub_weights import HubFiles, text_tower, weights_file
 from encoders.spelling import did_you_mean
 from schemas.collection import model_label
 from schemas.errors import ConfigurationError
@@ -34,7 +35,8 @@ CONFIG = "open_clip_config.json"
 class Source:
     """The arguments of open_clip's `create_model`, and the name that the model goes by in the index (`label`).
 
-    `checkpoint` is the file that holds the weights, where it is known before the model is made.
+    `checkpoint` is the file that holds the weights, where it is known before the model is made; `hub` is what open_clip
+    has to download for it.
     """
 
     label: str
@@ -43,6 +45,7 @@ class Source:
     random: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     checkpoint: Path | None = None
+    hub: HubFiles | None = None
 
 
 def check_name(name: str) -> None:
@@ -64,7 +67,13 @@ def check_name(name: str) -> None:
     if not weights:
         raise ConfigurationError(f"{name} names no weights; {_which(architecture)}")
     tags = open_clip.list_pretrained_tags_by_model(architecture)
-    if weights != "random" and not is_path(weights) and not open_clip.get_pretrained_cfg(architecture, weights):
+    if weights == "random" or is_path(weights) or weights in tags:
+        return
+    # open_clip takes it in other spellings too, but a model that has two names would have two collections.
+    alike = [tag for tag in tags if tag.casefold().replace("-", "_") == weights.casefold().replace("-", "_")]
+    if alike:
+        raise ConfigurationError(f"{name} is called {architecture}/{alike[0]} here")
+    if not open_clip.get_pretrained_cfg(architecture, weights):
         raise ConfigurationError(
             f"open_clip knows no weights called {weights!r} for {architecture}{did_you_mean(weights, tags)} Known "
             f"are {_some(tags)}; a file is named as {architecture}//path/to/checkpoint"
@@ -81,10 +90,13 @@ def find_weights(name: str) -> Source:
         return _folder(SMALL_FOLDER, label=SMALL)
     if name.startswith("hf-hub:"):
         repository = name.removeprefix("hf-hub:")
-        found = _on_hub(name, repository, OPEN_CLIP_FILES)
-        if found is not None and (found.parent / CONFIG).is_file():
-            return _folder(found.parent, label=model_label(name))
-        return Source(model_label(name), name, checkpoint=found)
+        wanted = HubFiles(repository)
+        found = wanted.find(name)
+        if found is not None:
+            wanted = HubFiles(repository, (CONFIG,), what="the description and the weights")
+            if wanted.find(name) is not None:
+                return _folder(found.parent, label=model_label(name))
+        return Source(model_label(name), name, checkpoint=found, hub=wanted)
     if is_path(name):
         return _folder(Path(name).expanduser(), label=model_label(name))
     architecture, _, weights = name.partition("/")
@@ -102,10 +114,10 @@ def find_weights(name: str) -> Source:
 def describe(name: str) -> Model:
     """What can be said of a model that is not in the catalogue. Raises `ConfigurationError` for a name that is none."""
     check_name(name)
-    repository, config = "", None
+    hub, config = None, None
     if name.startswith("hf-hub:"):
-        repository = name.removeprefix("hf-hub:")
-        found = hub_cache.find_cached(repository, [CONFIG])
+        hub = HubFiles(name.removeprefix("hf-hub:"))
+        found = hub_cache.find_cached(hub.repository, [CONFIG])
         config = None if found is None else _read_config(found).get("model_cfg")
     elif is_path(name):
         path = Path(name).expanduser() / CONFIG
@@ -114,7 +126,9 @@ def describe(name: str) -> Model:
         architecture, _, weights = name.partition("/")
         config = open_clip.get_model_config(architecture)
         if not is_path(weights) and weights != "random":
-            repository = str(open_clip.get_pretrained_cfg(architecture, weights).get("hf_hub", "")).rpartition("/")[0]
+            hub = _hub_of(architecture, weights)
+    tower = text_tower(config)
+    hub = hub or HubFiles("")
     dimension = config.get("embed_dim") if isinstance(config, dict) else None
     return Model(
         name,
@@ -124,7 +138,10 @@ def describe(name: str) -> Model:
         None,
         "of the weights",
         "A model of open_clip.",
-        repository=repository,
+        repository=hub.repository,
+        files=hub.files,
+        patterns=hub.patterns,
+        tower="" if tower is None else tower.repository,
     )
 
 
@@ -232,29 +249,21 @@ def _preprocessing_of(architecture: str, tag: str) -> dict[str, Any]:
 
 def _tag(name: str, architecture: str, tag: str) -> Source:
     config = open_clip.get_pretrained_cfg(architecture, tag)
-    repository, _, file = str(config.get("hf_hub", "")).rpartition("/")
     # Weights trained with QuickGELU are another function under GELU; open_clip only warns.
     options: dict[str, Any] = {"force_quick_gelu": True} if config.get("quick_gelu") else {}
-    found = _on_hub(name, repository, (file,) if file else OPEN_CLIP_FILES) if repository else None
+    hub, tower = _hub_of(architecture, tag), text_tower(open_clip.get_model_config(architecture))
+    others = () if tower is None or tower.cached() is not None else (tower,)
+    found = None if hub is None else hub.find(name, *others)
     if found is None:
-        return Source(name, architecture, tag, options=options)
+        return Source(name, architecture, tag, options=options, hub=hub)
     # By its path, since by the tag open_clip would ask the hub whether there is a newer one.
     options["force_preprocess_cfg"] = _preprocessing_of(architecture, tag)
     return Source(name, architecture, str(found), options=options, checkpoint=found)
 
 
-def _on_hub(name: str, repository: str, files: tuple[str, ...]) -> Path | None:
-    """The file in the cache, or None where the hub can be asked for it."""
-    found = hub_cache.find_cached(repository, files)
-    if found is not None:
-        check_whole(found)
-        return found
-    obstacle = hub_cache.obstacle()
-    if obstacle is None:
+def _hub_of(architecture: str, tag: str) -> HubFiles | None:
+    """Where the weights of a tag are on the hub, if there."""
+    repository, _, file = str(open_clip.get_pretrained_cfg(architecture, tag).get("hf_hub", "")).rpartition("/")
+    if not repository:
         return None
-    fetch = hub_cache.download_command(repository, "open_clip*", "*token*")
-    raise ConfigurationError(
-        f"the weights of {name} are not on this machine: looked for {' or '.join(files)} of {repository} in "
-        f"{hub_cache.cache_of(repository)}, and {obstacle}. Where there is a network run `{fetch}`; to bring them here "
-        f"add `--local-dir FOLDER`, copy that folder, and name it: --model /path/to/FOLDER"
-    )
+    return weights_file(repository, file, architecture) if file else HubFiles(repository)

@@ -64,17 +64,17 @@ class Connection:
 
     def _judged(self, response: httpx.Response) -> Any:
         status = response.status_code
-        # Some services cite the header that they do not like, and the answer goes into sentences and logs.
-        text = self._token.hidden(response.text)
         try:
-            body = json.loads(text)
+            body = self._without_token(json.loads(response.text))
         except (ValueError, RecursionError):
             body = None
         if response.is_success:
             if body is None:
-                raise Unexpected(f"the answer is no JSON: {self._cited(text)}")
+                raise Unexpected(f"the answer is no JSON: {self._cited(response.text)}")
             return body
-        said = f"{status}: {self._cited(_message(body) or text or response.reason_phrase)}"
+        # Not as it came, where a token may be hidden from us behind JSON's escapes.
+        whole = response.text if body is None else json.dumps(body, ensure_ascii=False)
+        said = f"{status}: {self._cited(_message(body) or whole or response.reason_phrase)}"
         if status in (401, 403):
             raise ConfigurationError(self._about_the_token(said))
         if status == httpx.codes.PAYMENT_REQUIRED:
@@ -105,6 +105,16 @@ class Connection:
             f"{self._service} does not accept the token in {variable} ({said}); check that it is valid and may use "
             "this model, and start again"
         )
+
+    def _without_token(self, body: Any) -> Any:
+        """The same JSON. Some services cite the header that they do not like, and sentences and logs cite them."""
+        if isinstance(body, str):
+            return self._token.hidden(body)
+        if isinstance(body, dict):
+            return {self._token.hidden(key): self._without_token(value) for key, value in body.items()}
+        if isinstance(body, list):
+            return [self._without_token(one) for one in body]
+        return body
 
     def _cited(self, said: object) -> str:
         return self._token.hidden(" ".join(str(said).split()))[:200] or type(said).__name__

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from encoders.encoder import Modality, Prepared, Scoring, SomeFailed, Vectors
+from encoders.encoder import Modality, Prepared, Scoring, SomeFailed, TakesNoWords, Vectors
 from encoders.remote.answers import Numbers, unit_vector
 from encoders.remote.budget import Budget
 from encoders.remote.connection import Connection
@@ -133,7 +133,7 @@ class RemoteEncoder:
         return vectors
 
     def encode_text(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors of shape (n, dimension). Raises `ConfigurationError` where words get none."""
+        """Unit vectors of shape (n, dimension). Raises `TakesNoWords`, and what `forward` raises for one image."""
         if not texts:
             return np.zeros((0, self.identity.dimension), dtype=np.float32)
         turn = self._turn()
@@ -184,7 +184,12 @@ class RemoteEncoder:
         try:
             vector = self._patience.ask(lambda: unit_vector(self._service.text(self._connection, text)[0]), turn=turn)
         except (Refused, Unexpected) as error:
-            raise ConfigurationError(
+            if self._service.promises_words:
+                raise ConfigurationError(
+                    f"{self.name} gave no vector for words ({error}), though SIGHTLINE_REMOTE__TEXT_URL says that it "
+                    "takes them; check what is served there, or unset it where images alone are embedded"
+                ) from error
+            raise TakesNoWords(
                 f"{self.name} gave no vector for words ({error}); it may know images only: search by image instead, or "
                 "choose a model that takes both"
             ) from error

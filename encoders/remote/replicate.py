@@ -29,6 +29,7 @@ class Replicate:
     name = "replicate"
     variable = REPLICATE_API_TOKEN
     modality = Modality.IMAGES_AND_WORDS
+    promises_words = False
 
     def __init__(self, model: str, options: RemoteOptions) -> None:
         if not re.fullmatch(r"[\w.-]+/[\w.-]+(:[0-9a-f]{6,64})?", model):

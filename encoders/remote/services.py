@@ -3,7 +3,7 @@
 import re
 from typing import Any, Protocol
 
-from encoders.encoder import Modality
+from encoders.encoder import Modality, TakesNoWords
 from encoders.remote.connection import Connection
 from encoders.remote.options import HF_TOKEN, SELF_HOSTED_TOKEN, RemoteOptions
 from schemas.errors import ConfigurationError
@@ -34,6 +34,11 @@ class Service(Protocol):
         """What it takes."""
         ...
 
+    @property
+    def promises_words(self) -> bool:
+        """Whether the settings say that it takes words; otherwise only asking the model tells."""
+        ...
+
     def image(self, connection: Connection, jpeg: bytes) -> tuple[Any, str]:
         """The JSON with a picture's vector, and the version of the model where the service tells it, else ""."""
         ...
@@ -49,6 +54,7 @@ class HuggingFace:
     name = "huggingface"
     variable = HF_TOKEN
     modality = Modality.IMAGES_AND_WORDS
+    promises_words = False
 
     def __init__(self, model: str, options: RemoteOptions) -> None:
         if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model):
@@ -90,6 +96,7 @@ class SelfHosted:
                 "http://clip:8000/embed"
             )
         self._url, self._text_url, self._field = options.url, options.text_url, options.image_field
+        self.promises_words = bool(options.text_url)
         self.modality = Modality.IMAGES_AND_WORDS if options.text_url else Modality.IMAGES
 
     def image(self, connection: Connection, jpeg: bytes) -> tuple[Any, str]:
@@ -100,7 +107,7 @@ class SelfHosted:
     def text(self, connection: Connection, text: str) -> tuple[Any, str]:
         """See `Service`."""
         if not self._text_url:
-            raise ConfigurationError(
+            raise TakesNoWords(
                 "this self-hosted model takes images only; search by image, or put the address that takes "
                 '{"text": ".."} into SIGHTLINE_REMOTE__TEXT_URL'
             )

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from encoders.encoder import Modality, Prepared, Vectors
+from encoders.encoder import Modality, Prepared, TakesNoWords, Vectors
 from encoders.hashing import HashingEncoder
-from schemas.errors import ConfigurationError
 from schemas.events import EncoderIdentity
 
 PATIENCE = 60.0
@@ -61,7 +60,7 @@ class StandIn:
         self.reading.set()
         assert self.reads.wait(PATIENCE)
         if not self.has_words:
-            raise ConfigurationError("its tokenizer is not on this machine")
+            raise TakesNoWords("its tokenizer is not on this machine")
         self.texts += len(texts)
         return self._turned(self._hashing.encode_text(texts))
 

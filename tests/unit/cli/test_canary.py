@@ -17,7 +17,7 @@ from cli.canary import CanaryCheck, VectorsMoved
 from cli.indexes import make_index
 from cli.parts import Parts
 from encoders.canary import GOLDEN, GOLDEN_IMAGES, GOLDEN_TEXTS
-from encoders.encoder import Encoder, Modality
+from encoders.encoder import Encoder, Modality, TakesNoWords
 from encoders.engine import EncoderEngine
 from encoders.registry import make_encoder
 from runtime.settings import load_settings
@@ -274,6 +274,18 @@ class TestStandingForAModel:
         with pytest.raises(ForeignCollection, match=r"golden inputs sunset, and this process embeds none.*embedder"):
             await stand_for(encoder)
         assert encoder.identity != StandIn().identity
+
+    async def test_words_are_compared_where_the_collection_has_them(
+        self, start: Start, stand_for: Callable[[Remote], Awaitable[None]]
+    ) -> None:
+        await start(StandIn())
+        encoder = Remote(weights="elsewhere", modality=Modality.IMAGES_AND_WORDS, device="remote", has_words=False)
+        with pytest.raises(TakesNoWords):
+            await stand_for(encoder)
+        assert encoder.identity != StandIn().identity
+        images = Remote(weights="elsewhere", modality=Modality.IMAGES, device="remote", has_words=False)
+        await stand_for(images)
+        assert images.identity == StandIn().identity
 
     async def test_a_collection_without_a_canary_is_said_to_have_none(
         self, index: VectorIndex, stand_for: Callable[[Remote], Awaitable[None]]

@@ -271,6 +271,8 @@ def test_an_unreachable_hub_is_noticed_at_once(tmp_path: Path, monkeypatch: pyte
     [
         ("ViT-B-33/openai", "did you mean ViT-B-32"),
         ("ViT-B-32/laion2b", "did you mean laion2b_"),
+        ("ViT-B-32/laion2b-s34b-b79k", "is called ViT-B-32/laion2b_s34b_b79k here"),
+        ("ViT-B-32/OpenAI", "is called ViT-B-32/openai here"),
         ("ViT-B-32", "names no weights; write ViT-B-32/TAG"),
         ("ViT-B-32//nowhere/clip.pt", "the checkpoint /nowhere/clip.pt for ViT-B-32 does not exist"),
         ("/nowhere/model", "the model folder /nowhere/model does not exist"),

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,19 @@ def test_a_model_of_open_clip_that_is_not_in_the_catalogue_is_looked_up(hub: Hub
     hub.add("someone/something", "open_clip_config.json", tiny / "open_clip_config.json")
     assert look_up("hf-hub:someone/something").dimension == 48
     assert look_up("ViT-S-32/random").dimension == 384
+    assert presence_of(look_up("ViT-S-32/random")).where is Where.BUILT_IN
+
+
+@pytest.mark.parametrize("name", ["{folder}", "./random", "ViT-S-32/{folder}", "ViT-S-32/./random"])
+def test_a_folder_called_random_is_a_folder(
+    hub: Hub, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = look_up(name.format(folder=tmp_path / "random"))
+    (tmp_path / "random").mkdir()
+    assert presence_of(model).where is Where.MISSING
+    shutil.copytree(tiny, tmp_path / "random", dirs_exist_ok=True)
+    assert presence_of(model).where is Where.ON_DISK
 
 
 def test_a_name_of_a_model_elsewhere_keeps_what_follows_its_service() -> None:

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from encoders.clip import OpenClipEncoder
 from encoders.registry import make_encoder
-from encoders.tokenizer import FILES
+from encoders.tokenizer import FILES, load_tokenizer
+from encoders.weights import Source
 from schemas.errors import ConfigurationError
 from tests.unit.encoders.hub import Hub
 from tests.unit.encoders.stand_in_tokenizer import tokenizer_files
@@ -162,6 +163,13 @@ def test_a_tokenizer_beside_the_weights_and_one_in_the_cache_read_words_alike(hu
     beside, cached = (loaded(folder).encode_text(["a boat", "two dogs"]) for folder in (copy, worded))
     assert np.array_equal(beside, cached)
     assert not np.allclose(beside[0], beside[1], atol=1e-3)
+
+
+def test_texts_are_cut_at_open_clips_default_where_the_description_gives_no_length(worded: Path) -> None:
+    source = Source("xlm", "xlm-roberta-base-ViT-B-32", checkpoint=worded / WEIGHTS)
+    for name, content in tokenizer_files(step=100).items():
+        (worded / name).write_bytes(content)
+    assert load_tokenizer("xlm", source)(["a boat", "a" * 200]).shape == (2, 77)
 
 
 def test_a_broken_tokenizer_stops_words_alone(worded: Path) -> None:

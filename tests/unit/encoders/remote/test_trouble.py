@@ -1,5 +1,6 @@
 """What a remote encoder does when its service is slow, full, away, broken or does not want us."""
 
+import json
 import logging
 import socket
 import threading
@@ -442,6 +443,20 @@ def test_a_token_that_is_none_is_not_cited(value: str, service: Service) -> None
     with pytest.raises(ConfigurationError, match="HF_TOKEN has characters") as raised:
         remote(NAME, service, tokens={HF_TOKEN: Token(HF_TOKEN, value)}).load()
     assert TOKEN not in "".join(traceback.format_exception(raised.value))
+
+
+@pytest.mark.parametrize("token", ["abc/def+123", 'ab\\cd"ef'])
+@pytest.mark.parametrize("status", [200, 401, 404])
+@pytest.mark.parametrize("key", ["error", "embedding", "other"])
+def test_a_token_is_hidden_behind_the_escapes_of_json_too(
+    token: str, status: int, key: str, service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = json.dumps({key: f"Bearer {token}"}).replace("/", "\\/")
+    service.respond = lambda asked: Answer(status, said)
+    with pytest.raises(ConfigurationError) as raised:
+        remote(NAME, service, tokens={HF_TOKEN: Token(HF_TOKEN, token)}).load()
+    for form in (token, json.dumps(token)[1:-1], token.replace("/", "\\/"), repr(token)[1:-1]):
+        assert form not in str(raised.value) + caplog.text
 
 
 def test_a_line_break_at_the_end_of_a_token_is_forgiven(service: Service) -> None:
