@@ -8,22 +8,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import open_clip
-from open_clip.factory import load_state_dict
+import torch
+from torch import Tensor
 
 from encoders.checkpoints import Shapes
 
 _MASK = "attn_mask"
 """A constant of causal attention. Tracing makes a weight of it; the model has it anyway."""
 
+_SETTINGS = ("input_resolution", "context_length", "vocab_size")
+"""What OpenAI's archives hold besides the weights, as numbers."""
+
 
 def is_torchscript(path: Path) -> bool:
-    """Whether torch would read a file as TorchScript. No other kind of its archives keeps constants."""
-    if path.suffix == ".safetensors" or not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    # Torch takes the first entry's folder for the archive's, and reads an archive without constants as a pickle.
+    """Whether a file is TorchScript. No other kind of torch's archives keeps constants."""
+    try:
+        with path.open("rb") as file:
+            # Python finds an archive that is behind something else too; torch goes by the first bytes.
+            if file.read(4) != b"PK\x03\x04":
+                return False
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False  # whoever loads it says what is wrong
     return bool(names) and f"{names[0].partition('/')[0]}/constants.pkl" in names
 
 
@@ -44,9 +51,7 @@ def weights_come_later() -> Iterator[None]:
 
 def load_torchscript(model: Any, path: Path) -> None:
     """Give a model of open_clip the weights in an archive. Raises `ValueError` where they are not the model's."""
-    with _quietly():
-        # Otherwise torch takes only pickles of tensors. It reads no pickle here, but has TorchScript's loader read it.
-        keys = open_clip.load_checkpoint(model, str(path), strict=False, weights_only=False)
+    keys = model.load_state_dict(_tensors(path), strict=False)
     wrong = [*keys.missing_keys, *_weights(keys.unexpected_keys)]
     if wrong:
         raise ValueError(f"the archive and the model differ in {wrong[0]}")
@@ -54,8 +59,7 @@ def load_torchscript(model: Any, path: Path) -> None:
 
 def torchscript_shapes(path: Path) -> Shapes:
     """The name and shape of every weight in an archive."""
-    with _quietly():
-        tensors = load_state_dict(str(path), weights_only=False)
+    tensors = _tensors(path)
     return {name: tuple(tensors[name].shape) for name in _weights(tensors)}
 
 
@@ -63,6 +67,10 @@ def _weights(names: Any) -> list[str]:
     return [name for name in names if name.rpartition(".")[2] != _MASK]
 
 
-def _quietly() -> "warnings.catch_warnings[None]":
-    # Torch warns that TorchScript is old, and that the file is one.
-    return warnings.catch_warnings(action="ignore")
+def _tensors(path: Path) -> dict[str, Tensor]:
+    # By TorchScript's own loader and no other: `torch.load` would have to be allowed every pickle.
+    with warnings.catch_warnings(action="ignore"):  # that TorchScript is old
+        tensors: dict[str, Tensor] = torch.jit.load(  # type: ignore[no-untyped-call]
+            str(path), map_location="cpu"
+        ).state_dict()
+    return {name: tensor for name, tensor in tensors.items() if name not in _SETTINGS}

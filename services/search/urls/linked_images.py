@@ -44,10 +44,11 @@ class _Caller:
 
 
 class Turns:
-    """The turns of one request."""
+    """The turns of one request, which has no more than a share of them in line at a time."""
 
     def __init__(self, images: ImageFetcher, own: asyncio.Semaphore, every: asyncio.Semaphore) -> None:
         self._images = images
+        self._mine = asyncio.Semaphore(SHARE)
         self._own = own
         self._every = every
 
@@ -55,7 +56,7 @@ class Turns:
     async def fetched(self, url: str) -> AsyncIterator[bytes]:
         """The bytes behind a URL, once it is its turn; that lasts until they are done with. Raises `UrlRefused`."""
         # A fetch has 30 s from its call on; none is called before it has a turn.
-        async with self._own, self._every:
+        async with self._mine, self._own, self._every:
             yield await self._images.fetch(url)
 
 

@@ -1,6 +1,8 @@
 """Weights in archives of TorchScript: the same model as the module that they were traced from, or a refusal."""
 
+import pickle
 import warnings
+import zipfile
 from pathlib import Path
 
 import open_clip
@@ -83,4 +85,36 @@ def test_an_archive_that_lacks_weights_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "clip.pt"
     write_archive(path, torch.nn.Linear(2, 2), torch.zeros(1, 2))
     with pytest.raises(ConfigurationError, match="none of its tensors is one of the model's"):
+        loaded(f"{ARCHITECTURE}/{path}")
+
+
+class Payload:
+    """What runs when it is unpickled."""
+
+    def __init__(self, leaves: Path) -> None:
+        self.leaves = leaves
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.leaves,)
+
+
+@pytest.mark.parametrize("ending", ["pt", "bin"])
+def test_a_pickle_with_an_archive_behind_it_is_not_run(tmp_path: Path, ending: str) -> None:
+    path, left = tmp_path / f"clip.{ending}", tmp_path / "left"
+    path.write_bytes(pickle.dumps(Payload(left), 2))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("clip/constants.pkl", b"")
+    with pytest.raises(ConfigurationError, match="cannot be loaded"):
+        loaded(f"{ARCHITECTURE}/{path}")
+    assert not left.exists()
+
+
+def test_an_archive_whose_list_is_damaged_is_refused_with_a_sentence(
+    traced: tuple[open_clip.CLIP, Path], tmp_path: Path
+) -> None:
+    whole = traced[1].read_bytes()
+    at = whole.rindex(b"PK\x01\x02")  # an entry of the list at the end
+    path = tmp_path / "clip.pt"
+    path.write_bytes(whole[:at] + b"XX" + whole[at + 2 :])
+    with pytest.raises(ConfigurationError, match=str(path)):
         loaded(f"{ARCHITECTURE}/{path}")

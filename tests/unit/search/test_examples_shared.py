@@ -3,8 +3,8 @@
 import asyncio
 import json
 from collections.abc import MutableMapping, Sequence
-from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 import httpx
 import numpy as np
@@ -14,8 +14,10 @@ from prometheus_client import CollectorRegistry
 
 from runtime.probes import Probes
 from services.search.api import create_app
-from services.search.ranking.examples import REMEMBERED
-from services.search.urls.linked_images import AT_ONCE, SHARE, WAITING
+from services.search.limits import SearchLimits
+from services.search.ranking.examples import REMEMBERED, Example, ExampleVectors, LinkedImage
+from services.search.urls.linked_images import SHARE, WAITING, LinkedImages
+from stores.vectors import StoredPoint
 from tests.unit.search.conftest import client_of, image_point, made_for
 from tests.unit.search.fakes import FakeEngine, FakeIndex
 from tests.unit.search.slow_web import Web, held, slow
@@ -39,6 +41,10 @@ async def index(engine: FakeEngine) -> FakeIndex:
 
 def asking(index: FakeIndex, engine: FakeEngine, web: Web) -> httpx.AsyncClient:
     return client_of(create_app(index, engine, probes=Probes(), registry=CollectorRegistry(), urls=web))
+
+
+async def no_stored(image: UUID) -> StoredPoint:
+    raise NotImplementedError
 
 
 def liked(urls: Sequence[str]) -> dict[str, Any]:
@@ -81,20 +87,30 @@ async def test_slow_urls_of_searches_keep_nobody_elses_waiting(index: FakeIndex,
         assert web.now == SHARE
 
 
+async def test_searches_of_one_key_take_turns_whatever_each_of_them_asked_for(
+    index: FakeIndex, engine: FakeEngine, web: Web
+) -> None:
+    vectors = ExampleVectors(engine, no_stored, LinkedImages(web))
+    many = [Example(LinkedImage(f"https://a.example/{number}")) for number in range(32)]
+    web.pages = {**web.pages, **{f"https://a.example/{number}": b"IMG" for number in range(32)}}
+    first = asyncio.create_task(vectors.vector(many, "one key"))
+    await web.holds(SHARE)
+    await vectors.vector([Example(LinkedImage(IMAGE))], "one key")
+    assert web.asked.index(IMAGE) <= 3 * SHARE
+    await first
+
+
 async def test_when_too_many_urls_wait_a_search_is_refused_at_once(
     index: FakeIndex, engine: FakeEngine, web: Web
 ) -> None:
-    async with asking(index, engine, web) as client, asyncio.timeout(30):
-        many = [client.post("/v1/search", json=liked(slow(32))) for _ in range(WAITING // 32)]
-        async with held(*many):
-            await web.holds(AT_ONCE)
-            answered = None
-            while answered is None:  # until all of them have come so far
-                with suppress(TimeoutError):
-                    answered = await asyncio.wait_for(client.post("/v1/search", json={"url": IMAGE}), 1)
+    limits = SearchLimits(urls=WAITING)
+    app = create_app(index, engine, probes=Probes(), registry=CollectorRegistry(), urls=web, limits=limits)
+    async with client_of(app) as client, held(client.post("/embed/image", json={"urls": slow(WAITING)})):
+        await web.holds(SHARE)
+        answered = await client.post("/v1/search", json={"url": IMAGE})
     assert answered.status_code == 429
     assert int(answered.headers["retry-after"]) >= 1
-    assert "URLs wait to be fetched" in answered.json()["detail"]
+    assert f"{WAITING} URLs wait to be fetched" in answered.json()["detail"]
 
 
 async def test_an_example_that_fails_ends_the_fetches_after_it(index: FakeIndex, engine: FakeEngine, web: Web) -> None:
