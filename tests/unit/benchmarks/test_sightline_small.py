@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from safetensors.torch import load_file
 
 from benchmarks.sightline_small import concepts as concepts_of
 from benchmarks.sightline_small import train as training
@@ -148,8 +149,11 @@ def test_a_lesson_starts_from_the_file_of_the_one_before(tmp_path: Path, monkeyp
     train([first, second], 1, None, whole, processor)
     train([first], 1, None, parts, processor)
     train([second], 1, parts, parts, processor)
-    weights = "open_clip_model.safetensors"
-    assert (whole / weights).read_bytes() == (parts / weights).read_bytes()
+    one, other = (load_file(folder / "open_clip_model.safetensors") for folder in (whole, parts))
+    apart = torch.cat([(one[name].double() - other[name].double()).abs().flatten() for name in one])
+    # Mostly equal to the bit; now and then the processor adds up in another order, and they are 5e-5 apart. Without the
+    # first lesson, without the second, or with other numbers drawn in it, they are 4e-4 apart and more.
+    assert float(apart.mean()) < 1.5e-4
 
 
 @pytest.mark.slow
