@@ -296,15 +296,26 @@ def test_a_service_that_goes_away_is_waited_for(visit: Visit, server: Served) ->
     visit.search("boat")
     visit.says("#banner", "Sightline does not answer.")
     server.start()
-    visit.page.click("#banner button")
-    visit.page.wait_for_selector("#banner", state="hidden")
+    visit.page.wait_for_selector("#banner", state="hidden")  # nobody presses anything
     visit.until("document.title.startsWith('boat') && document.querySelectorAll('.tile').length > 0")
     server.stop()
     visit.search("castle")
     visit.says("#banner", "Sightline does not answer.")
     server.start()
-    visit.page.wait_for_selector("#banner", state="hidden")  # nobody presses anything
+    visit.page.wait_for_selector("#banner", state="hidden")
     visit.page.wait_for_selector(".tile .shown")
+
+
+def test_whoever_does_not_want_to_wait_tries_now(visit: Visit, service: FakeService) -> None:
+    visit.troubled = True
+    # Longer than this test has patience for.
+    service.trouble = problem(429, "too-many", "Too much is asked.", "Wait a minute.", retry_after=60)
+    visit.open("?q=fox", "#banner b")
+    visit.says("#banner", "Sightline is busy. Too much is asked. Wait a minute.")
+    service.trouble = None
+    visit.page.click("#banner button")
+    visit.page.wait_for_selector(".tile .shown")
+    assert visit.page.is_hidden("#banner")
 
 
 def test_a_service_that_starts_says_so(visit: Visit, service: FakeService) -> None:
