@@ -13,11 +13,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from encoders.clip import OpenClipEncoder
 from encoders.presence import Where, look_up, presence_of
-from encoders.registry import make_encoder
-from schemas.errors import ConfigurationError
 from tests.unit.encoders.hub import Hub
+from tests.unit.encoders.loading import loaded, refusal
 from tests.unit.encoders.stand_in_tokenizer import tokenizer_files
 from tests.unit.encoders.tiny_model import VISION
 
@@ -66,19 +64,6 @@ def answering(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[i
     yield answer
     server.shutdown()
     server.server_close()
-
-
-def loaded(name: str | Path) -> OpenClipEncoder:
-    encoder = make_encoder(str(name), device="cpu")
-    assert isinstance(encoder, OpenClipEncoder)
-    encoder.load()
-    return encoder
-
-
-def refusal(name: str | Path) -> str:
-    with pytest.raises(ConfigurationError) as caught:
-        loaded(name)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(("name", "repository"), [(B32, REPOSITORY), ("hf-hub:someone/tiny", "someone/tiny")])

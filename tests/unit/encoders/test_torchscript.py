@@ -9,11 +9,10 @@ import open_clip
 import pytest
 import torch
 
-from encoders.clip import OpenClipEncoder
-from encoders.registry import make_encoder
 from encoders.torchscript import is_torchscript
 from imaging.samples import draw_scene
 from schemas.errors import ConfigurationError
+from tests.unit.encoders.loading import loaded
 
 ARCHITECTURE = "ViT-S-32"
 
@@ -39,13 +38,6 @@ def write_archive(path: Path, module: torch.nn.Module, *inputs: torch.Tensor) ->
     with warnings.catch_warnings(action="ignore"):
         traced = torch.jit.trace(module, inputs, check_trace=False, strict=False)  # type: ignore[no-untyped-call]
         torch.jit.save(traced, path)
-
-
-def loaded(name: str) -> OpenClipEncoder:
-    encoder = make_encoder(name, device="cpu")
-    assert isinstance(encoder, OpenClipEncoder)
-    encoder.load()
-    return encoder
 
 
 @pytest.mark.filterwarnings("error")

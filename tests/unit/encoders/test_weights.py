@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from encoders.clip import OpenClipEncoder
-from encoders.registry import make_encoder
 from encoders.tokenizer import FILES, load_tokenizer
 from encoders.weights import Source
 from schemas.errors import ConfigurationError
 from tests.unit.encoders.hub import Hub
+from tests.unit.encoders.loading import loaded, refusal
 from tests.unit.encoders.stand_in_tokenizer import tokenizer_files
 from tests.unit.encoders.tiny_model import write_tiny_model
 
@@ -38,19 +38,6 @@ def worded(tiny: Path) -> Path:
     config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "someone/tokenizer"
     (tiny / CONFIG).write_text(json.dumps(config))
     return tiny
-
-
-def loaded(name: str | Path) -> OpenClipEncoder:
-    encoder = make_encoder(str(name), device="cpu")
-    assert isinstance(encoder, OpenClipEncoder)
-    encoder.load()
-    return encoder
-
-
-def refusal(name: str | Path) -> str:
-    with pytest.raises(ConfigurationError) as caught:
-        loaded(name)
-    return str(caught.value)
 
 
 # Weights

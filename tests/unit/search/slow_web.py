@@ -1,10 +1,13 @@
 """An internet of a few URLs, some of which never answer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping
+import json
+from collections.abc import AsyncIterator, Coroutine, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from runtime.http import AsgiApp
+from services.search.urls.linked_images import SHARE
 from services.search.urls.url_images import UrlRefused
 
 SLOW = "https://slow.example/"
@@ -55,3 +58,26 @@ async def held(*requests: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def hang_up_on(app: AsgiApp, path: str, body: object, web: Web) -> None:
+    """Post JSON with URLs of the slow server, hang up once they are being fetched, and wait until the app is done."""
+    hung_up = asyncio.Event()
+    arrives = [{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        if arrives:
+            return arrives.pop()
+        await hung_up.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(_: MutableMapping[str, Any]) -> None:
+        pass
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "query_string": b"", "root_path": ""}
+    answering = asyncio.ensure_future(app(scope, receive, send))
+    await web.holds(SHARE)
+    hung_up.set()
+    async with asyncio.timeout(10):
+        await answering

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -20,7 +20,7 @@ from services.search.urls.linked_images import AT_ONCE, SHARE, WAITING, LinkedIm
 from services.search.vectors.url_embedding import UrlEmbedder
 from tests.unit.search.conftest import client_of
 from tests.unit.search.fakes import FakeEngine, unit_vector
-from tests.unit.search.slow_web import Web, held, slow
+from tests.unit.search.slow_web import Web, hang_up_on, held, slow
 
 
 def client(engine: FakeEngine, web: Web, limits: SearchLimits = SearchLimits()) -> httpx.AsyncClient:
@@ -166,24 +166,7 @@ async def test_a_url_that_meets_a_model_that_is_away_ends_the_other_fetches(engi
 async def test_when_the_client_hangs_up_its_fetches_end(engine: FakeEngine, path: str) -> None:
     web = Web(WEB)
     app = embedding_app(engine, probes=Probes(), registry=CollectorRegistry(), urls=web)
-    hung_up = asyncio.Event()
-    arrives = [{"type": "http.request", "body": json.dumps({"urls": slow(20)}).encode(), "more_body": False}]
-
-    async def receive() -> dict[str, Any]:
-        if arrives:
-            return arrives.pop()
-        await hung_up.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(_: MutableMapping[str, Any]) -> None:
-        pass
-
-    scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b"", "root_path": ""}
-    answering = asyncio.create_task(app(scope, receive, send))
-    await web.holds(SHARE)
-    hung_up.set()
-    async with asyncio.timeout(10):
-        await answering
+    await hang_up_on(app, path, {"urls": slow(20)}, web)
     assert web.now == 0
     assert len(web.asked) == SHARE
 

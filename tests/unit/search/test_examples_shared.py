@@ -1,8 +1,7 @@
 """Searches by examples that share the model's words and the turns of URLs with other requests."""
 
 import asyncio
-import json
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +19,7 @@ from services.search.urls.linked_images import SHARE, WAITING, LinkedImages
 from stores.vectors import StoredPoint
 from tests.unit.search.conftest import client_of, image_point, made_for
 from tests.unit.search.fakes import FakeEngine, FakeIndex
-from tests.unit.search.slow_web import Web, held, slow
+from tests.unit.search.slow_web import Web, hang_up_on, held, slow
 
 IMAGE = "https://a.example/1.jpg"
 PRIVATE = "http://10.0.0.1/"
@@ -123,24 +122,6 @@ async def test_an_example_that_fails_ends_the_fetches_after_it(index: FakeIndex,
 
 async def test_when_the_client_hangs_up_its_fetches_end(index: FakeIndex, engine: FakeEngine, web: Web) -> None:
     app = create_app(index, engine, probes=Probes(), registry=CollectorRegistry(), urls=web)
-    hung_up = asyncio.Event()
-    arrives = [{"type": "http.request", "body": json.dumps(liked(slow(20))).encode(), "more_body": False}]
-
-    async def receive() -> dict[str, Any]:
-        if arrives:
-            return arrives.pop()
-        await hung_up.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(_: MutableMapping[str, Any]) -> None:
-        pass
-
-    headers = [(b"content-type", b"application/json")]
-    scope = {"type": "http", "method": "POST", "path": "/v1/search", "headers": headers, "query_string": b""}
-    answering = asyncio.create_task(app(scope | {"root_path": ""}, receive, send))
-    await web.holds(SHARE)
-    hung_up.set()
-    async with asyncio.timeout(10):
-        await answering
+    await hang_up_on(app, "/v1/search", liked(slow(20)), web)
     assert web.now == 0
     assert len(web.asked) == SHARE
